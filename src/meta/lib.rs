@@ -1,0 +1,309 @@
+//! Names, attributes, directories, links, block maps, reference counts.
+//!
+//! Absent: the bytes of files, and paths; an inode is its id. Permission is decided in `vfs`.
+
+pub mod command;
+
+use std::{path::PathBuf, sync::Arc};
+
+use vocab::{Attr, BlockHash, BlockIndex, Cookie, Error, InodeId, Sequence, ShareId, StoreId, Time};
+
+use command::{Command, DataState, Outcome};
+
+/// Where a metadata store keeps its keys and values.
+#[derive(Clone, Debug)]
+pub enum Engine {
+    /// In this process, gone with it.
+    Memory,
+    /// An LSM on disk (`badger` in the configuration).
+    Lsm {
+        /// Its folder, made when missing.
+        path: PathBuf,
+    },
+}
+
+/// An open metadata store: a table of live attributes and a cache of names in front of one
+/// single-writer state machine over a key-value engine. Cloning shares it; usable from any thread.
+#[derive(Clone, Debug)]
+pub struct Store {
+    _inner: Arc<()>,
+}
+
+/// A block of a file as the block map has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockEntry {
+    /// Which block of the file.
+    pub index: BlockIndex,
+    /// Its identity.
+    pub hash: BlockHash,
+    /// Plain bytes of the stored block.
+    pub stored_len: u32,
+    /// Bytes of it that still count: a truncate may have cut it. What follows reads as zeroes.
+    pub valid_len: u32,
+    /// Records of the log up to here are in it.
+    pub watermark: Sequence,
+}
+
+/// A share's root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareRoot {
+    /// Its id, given out once.
+    pub share: ShareId,
+    /// Its name, for example `/export`.
+    pub name: String,
+    /// Its root directory.
+    pub root: InodeId,
+    /// The content store that its blocks rest in, by name.
+    pub content: String,
+}
+
+/// An entry of a directory.
+#[derive(Clone, Debug)]
+pub struct DirEntry {
+    /// Its name.
+    pub name: Box<[u8]>,
+    /// Its inode.
+    pub inode: InodeId,
+    /// Where a listing resumes after it.
+    pub cookie: Cookie,
+    /// Its attributes, when asked for.
+    pub attr: Option<Attr>,
+}
+
+/// Part of a listing.
+#[derive(Clone, Debug)]
+pub struct DirPage {
+    /// Entries in order of their cookies, without `.` and `..`.
+    pub entries: Vec<DirEntry>,
+    /// Nothing follows.
+    pub end: bool,
+}
+
+/// Counters of a store.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    /// Inodes in use.
+    pub inodes: u64,
+    /// Sum of `used` of all inodes of a share or of all shares.
+    pub bytes_used: u64,
+    /// Bytes of distinct blocks.
+    pub bytes_stored: u64,
+}
+
+/// How a logged write or truncate changes the length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SizeChange {
+    /// A write that ends here: the length is at least this.
+    AtLeast(u64),
+    /// A truncate: the length is exactly this.
+    Exactly(u64),
+}
+
+impl Store {
+    /// Opens or creates a store and starts its writer and reader threads.
+    ///
+    /// # Errors
+    /// In words for the operator: what is wrong and what to do.
+    pub fn open(name: &str, engine: &Engine) -> Result<Self, String> {
+        let _ = (name, engine);
+        todo!()
+    }
+
+    /// Its identity, made at creation.
+    #[must_use]
+    pub fn id(&self) -> StoreId {
+        todo!()
+    }
+
+    /// Its name in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        todo!()
+    }
+
+    /// The roots of its shares.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn shares(&self) -> Result<Vec<ShareRoot>, Error> {
+        todo!()
+    }
+
+    /// Live attributes, when the table has them. Never blocks.
+    #[must_use]
+    pub fn peek_attr(&self, inode: InodeId) -> Option<Attr> {
+        let _ = inode;
+        todo!()
+    }
+
+    /// Live attributes: the table's, else the engine's.
+    ///
+    /// # Errors
+    /// `Stale` when there is no such inode.
+    pub async fn attr(&self, inode: InodeId) -> Result<Attr, Error> {
+        let _ = inode;
+        todo!()
+    }
+
+    /// What a name leads to, when the cache knows (`Some(None)`: it knows that there is nothing).
+    #[must_use]
+    pub fn peek_lookup(&self, dir: InodeId, name: &[u8]) -> Option<Option<InodeId>> {
+        let _ = (dir, name);
+        todo!()
+    }
+
+    /// What a name in a directory leads to, `.` and `..` included (`..` of a share's root is the
+    /// root).
+    ///
+    /// # Errors
+    /// `NotFound`, `NotDirectory`, `Stale`.
+    pub async fn lookup(&self, dir: InodeId, name: &[u8]) -> Result<Attr, Error> {
+        let _ = (dir, name);
+        todo!()
+    }
+
+    /// Entries after a cookie, at most `entries_max`. Neither repeats nor skips an entry that was
+    /// there all along, whatever changes meanwhile.
+    ///
+    /// # Errors
+    /// `NotDirectory`, `Stale`.
+    pub async fn readdir(
+        &self,
+        dir: InodeId,
+        after: Cookie,
+        entries_max: usize,
+        with_attr: bool,
+    ) -> Result<DirPage, Error> {
+        let _ = (dir, after, entries_max, with_attr);
+        todo!()
+    }
+
+    /// The parent of a directory; of a share's root, itself.
+    ///
+    /// # Errors
+    /// `NotDirectory`, `Stale`.
+    pub async fn parent(&self, dir: InodeId) -> Result<InodeId, Error> {
+        let _ = dir;
+        todo!()
+    }
+
+    /// The path of a symlink.
+    ///
+    /// # Errors
+    /// `Invalid` when it is none, `Stale`.
+    pub async fn readlink(&self, inode: InodeId) -> Result<Box<[u8]>, Error> {
+        let _ = inode;
+        todo!()
+    }
+
+    /// The block map from `first`, at most `count` indexes wide; blocks that were never written are
+    /// not in it.
+    ///
+    /// # Errors
+    /// `Stale`.
+    pub async fn blocks(
+        &self,
+        inode: InodeId,
+        first: BlockIndex,
+        count: u32,
+    ) -> Result<Vec<BlockEntry>, Error> {
+        let _ = (inode, first, count);
+        todo!()
+    }
+
+    /// The data state that the engine holds: what recovery compares the log with.
+    ///
+    /// # Errors
+    /// `Stale` when there is no such inode.
+    pub async fn data_state(&self, inode: InodeId) -> Result<DataState, Error> {
+        let _ = inode;
+        todo!()
+    }
+
+    /// Whether blocks with this hash are stored already in that content store (a hint: the writer
+    /// decides when the block is set).
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn is_stored(&self, content: &str, hash: BlockHash) -> Result<bool, Error> {
+        let _ = (content, hash);
+        todo!()
+    }
+
+    /// Counters, of one share or of all.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn totals(&self, share: Option<ShareId>) -> Result<Totals, Error> {
+        let _ = share;
+        todo!()
+    }
+
+    /// Applies a command. Answers once it is durable (group commit) and visible to every read.
+    ///
+    /// # Errors
+    /// The command's.
+    pub async fn submit(&self, command: Command) -> Result<Outcome, Error> {
+        let _ = command;
+        todo!()
+    }
+
+    /// The effect of a record of the log on the live attributes: length, `used`, `mtime`, `ctime`,
+    /// `change`. The engine learns of it later, by [`Command::FlushData`] or [`Command::SetBlock`];
+    /// until then the entry stays in the table.
+    ///
+    /// Returns the attributes before and after, or `None` when the table does not have the inode:
+    /// call [`Store::attr`] and try again.
+    pub fn note_data(
+        &self,
+        inode: InodeId,
+        sequence: Sequence,
+        size: SizeChange,
+        time: Time,
+    ) -> Option<(Attr, Attr)> {
+        let _ = (inode, sequence, size, time);
+        todo!()
+    }
+
+    /// The data state of the live attributes, to be flushed; `None` when the engine has it already
+    /// or the table does not know the inode.
+    #[must_use]
+    pub fn unflushed(&self, inode: InodeId) -> Option<DataState> {
+        let _ = inode;
+        todo!()
+    }
+
+    /// A file was read: `atime`, kept in memory by the rules of `relatime`.
+    pub fn note_read(&self, inode: InodeId, time: Time) {
+        let _ = (inode, time);
+        todo!()
+    }
+
+    /// Inodes without a name that still hold blocks or log records, for the reaper.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn orphans(&self, max: usize) -> Result<Vec<InodeId>, Error> {
+        let _ = max;
+        todo!()
+    }
+
+    /// Blocks whose count has been 0 since before `before`, for the collector.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn condemned(
+        &self,
+        content: &str,
+        before: Time,
+        max: usize,
+    ) -> Result<Vec<BlockHash>, Error> {
+        let _ = (content, before, max);
+        todo!()
+    }
+
+    /// Ends the threads once what was submitted is durable.
+    pub fn close(&self) {
+        todo!()
+    }
+}

@@ -1,0 +1,17 @@
+//! Names of directory entries: any bytes but `/` and NUL.
+
+use crate::{Error, limits::NAME_BYTES_MAX};
+
+/// Whether bytes may name an entry. `.` and `..` pass here; operations treat them on their own.
+///
+/// # Errors
+/// `Invalid` when empty or with `/` or NUL, `NameTooLong` above [`NAME_BYTES_MAX`].
+pub fn check(name: &[u8]) -> Result<(), Error> {
+    if name.len() > NAME_BYTES_MAX as usize {
+        return Err(Error::NameTooLong);
+    }
+    if name.is_empty() || name.iter().any(|&byte| byte == b'/' || byte == 0) {
+        return Err(Error::Invalid);
+    }
+    Ok(())
+}
