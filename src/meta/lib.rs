@@ -6,7 +6,9 @@ pub mod command;
 
 use std::{path::PathBuf, sync::Arc};
 
-use vocab::{Attr, BlockHash, BlockIndex, Cookie, Error, InodeId, Sequence, ShareId, StoreId, Time};
+use vocab::{
+    Attr, BlockHash, BlockIndex, Cookie, Error, InodeId, Sequence, ShareId, StoreId, Time,
+};
 
 use command::{Command, DataState, Outcome};
 

@@ -350,11 +350,7 @@ impl Vfs {
     ///
     /// # Errors
     /// `SyncFailed`.
-    pub async fn commit(
-        &self,
-        caller: &Caller,
-        handle: &Handle,
-    ) -> Result<(Durable, Wcc), Error> {
+    pub async fn commit(&self, caller: &Caller, handle: &Handle) -> Result<(Durable, Wcc), Error> {
         let _ = (caller, handle);
         todo!()
     }

@@ -15,3 +15,18 @@ pub fn check(name: &[u8]) -> Result<(), Error> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_bytes_but_slash_and_nul() {
+        assert_eq!(check(b"caf\xe9 \n\xff"), Ok(()));
+        assert_eq!(check(&[b'n'; 255]), Ok(()));
+        assert_eq!(check(&[b'n'; 256]), Err(Error::NameTooLong));
+        for bad in [&b""[..], b"a/b", b"a\0b"] {
+            assert_eq!(check(bad), Err(Error::Invalid), "{bad:?}");
+        }
+    }
+}
