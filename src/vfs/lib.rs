@@ -9,7 +9,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use bytes::Bytes;
 use meta::command::AttrChange;
-use payload::{Evidence, Payload, Place, ReadDone, Stability};
+use payload::{Payload, Place};
 use vocab::{
     Attr, Cookie, Credentials, Device, Error, FileKind, PreAttr, ShareId, Time, durable::Durable,
 };
@@ -68,6 +68,9 @@ pub struct Caller {
     /// From where.
     pub address: IpAddr,
 }
+
+// The words of the data path that protocols use.
+pub use payload::{Evidence, ReadDone, Stability};
 
 /// A handle and what it leads to.
 #[derive(Clone, Copy, Debug)]
