@@ -2,7 +2,7 @@
 //!
 //! Absent: names, permissions. A file is its id; who may touch it was decided in `vfs`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use blocks::Content;
 use bytes::Bytes;
@@ -23,9 +23,29 @@ pub struct Config {
     /// Most bytes of log, all slices together.
     pub log_bytes_max: u64,
     /// A dirty block that rests this long is uploaded.
-    pub settle: std::time::Duration,
+    pub settle: Duration,
     /// The core of the uploader.
     pub upload_core: Option<usize>,
+    /// A block that nobody refers to is deleted this long after its last reference went.
+    pub gc_grace: Duration,
+    /// How often such blocks are looked for.
+    pub gc_interval: Duration,
+}
+
+impl Config {
+    /// Defaults for a small machine; the folder of logs is the caller's.
+    #[must_use]
+    pub fn new(dir: PathBuf) -> Self {
+        Self {
+            dir,
+            cache_bytes_max: 1 << 30,
+            log_bytes_max: 2 << 30,
+            settle: Duration::from_secs(10),
+            upload_core: None,
+            gc_grace: Duration::from_secs(600),
+            gc_interval: Duration::from_secs(60),
+        }
+    }
 }
 
 /// How safe a write must be before it is answered.
@@ -187,7 +207,7 @@ impl Payload {
     ///
     /// # Errors
     /// `Busy` when a store is away.
-    pub fn drain(&self, patience: std::time::Duration) -> Result<(), Error> {
+    pub fn drain(&self, patience: Duration) -> Result<(), Error> {
         let _ = patience;
         todo!()
     }
