@@ -20,11 +20,14 @@ pub struct DataState {
     pub mtime: Time,
     /// Last change of bytes or attributes.
     pub ctime: Time,
-    /// The change counter.
+    /// How many records changed the file: the log's part of [`Attr::change`].
     pub change: u64,
     /// The smallest length since the engine's last state: stored blocks count only below it.
     /// `u64::MAX` when there was no truncate.
     pub floor: u64,
+    /// The last truncate behind `floor`: blocks whose watermark is at or above it have it in them.
+    /// Means nothing when there was none.
+    pub truncate: Sequence,
 }
 
 /// Attributes of a new inode.
@@ -176,8 +179,10 @@ pub enum Command {
         watermark: Sequence,
         /// The file's data state at the moment of the command.
         data: Option<DataState>,
-        /// The object was put just now. `false`: it is believed to be there; the outcome is
-        /// [`Outcome::NeedPut`] when the writer does not count it or it is about to be deleted.
+        /// `false`: the object is believed to be there; the outcome is [`Outcome::NeedPut`] when
+        /// the writer does not count it. `true`: it was put after that answer, and less than the
+        /// collector's grace period ago. `Busy` while the object is being deleted, and what was
+        /// put may go with it: begin again later, with `false`.
         was_put: bool,
         /// When.
         now: Time,
