@@ -4,9 +4,21 @@
 //!
 //! Every function here runs on a tokio thread, never on a reactor.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+mod content;
+mod filesystem;
+mod key;
+mod memory;
+mod object;
+#[cfg(test)]
+mod tests;
+
+use std::{future::Future, pin::Pin};
 
 use bytes::Bytes;
+pub use content::Content;
+pub use filesystem::Filesystem;
+pub use memory::Memory;
+pub use object::Codec;
 use vocab::{BlockHash, StoreId};
 
 /// A future of this room.
@@ -36,6 +48,20 @@ pub enum StoreError {
     Full(String),
 }
 
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotFound => write!(f, "no such object"),
+            Self::Unavailable(why) => write!(f, "content store unavailable: {why}"),
+            Self::Corrupt(why) => write!(f, "corrupt object: {why}"),
+            Self::Refused(why) => write!(f, "content store refused: {why}"),
+            Self::Full(why) => write!(f, "content store full: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
 /// What [`Store::put`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
@@ -47,9 +73,11 @@ pub enum Put {
 
 /// A content store of bytes by key: one implementation for each kind.
 pub trait Store: Send + Sync + std::fmt::Debug {
-    /// Puts an object, whole or not at all, durable before it answers.
+    /// Puts an object, whole or not at all, durable before it answers. `Present` says that an object
+    /// of that key is there, not that its bytes are these: whoever finds one corrupt deletes it
+    /// before putting it again.
     fn put<'a>(&'a self, key: &'a BlockKey, object: Bytes) -> Boxed<'a, Result<Put, StoreError>>;
-    /// Bytes `from..from + len` of an object; fewer at its end.
+    /// Bytes `from..from + len` of an object; fewer at its end, none beyond it.
     fn get<'a>(
         &'a self,
         key: &'a BlockKey,
@@ -70,46 +98,4 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn probe(&self) -> Boxed<'_, Result<Vec<String>, StoreError>>;
     /// Bytes free, where that means anything.
     fn bytes_free(&self) -> Option<u64>;
-}
-
-/// A store and the object format over it.
-#[derive(Clone, Debug)]
-pub struct Content {
-    /// The bytes.
-    pub store: Arc<dyn Store>,
-}
-
-impl Content {
-    /// The identity of a block.
-    #[must_use]
-    pub fn hash(plain: &[u8]) -> BlockHash {
-        let _ = plain;
-        todo!()
-    }
-
-    /// Puts a plain block (1 to `BLOCK_BYTES` bytes) as an object.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn put(&self, key: &BlockKey, plain: &[u8]) -> Result<Put, StoreError> {
-        let _ = (key, plain);
-        todo!()
-    }
-
-    /// Plain bytes of frames `first..first + count` of a block of `plain_len` bytes, checked; each
-    /// at most `FRAME_BYTES`, the last one of the block shorter. One ranged GET for the index (kept
-    /// for later) and one for the frames, or a single one when that is cheaper.
-    ///
-    /// # Errors
-    /// The store's, or `Corrupt`.
-    pub async fn frames(
-        &self,
-        key: &BlockKey,
-        plain_len: u32,
-        first: u32,
-        count: u32,
-    ) -> Result<Vec<Bytes>, StoreError> {
-        let _ = (key, plain_len, first, count);
-        todo!()
-    }
 }

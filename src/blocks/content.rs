@@ -1,0 +1,168 @@
+//! Blocks in, blocks out: the object format over a store, and which ranges to ask it for.
+//!
+//! What [`Content::frames`] returns was checked, always.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bytes::Bytes;
+use vocab::BlockHash;
+
+use crate::{
+    BlockKey, Put, Store, StoreError,
+    object::{self, Codec, Fault, Index},
+};
+
+/// Up to here one GET from the object's start is cheaper than one for the index and one for frames.
+const SINGLE_GET_BYTES_MAX: u64 = 256 * 1024;
+/// Indexes in one generation of the cache: with two generations at most about 20 MB.
+const INDEXES_MAX: usize = 16 * 1024;
+
+/// A store and the object format over it.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// The bytes.
+    pub store: Arc<dyn Store>,
+    codec: Codec,
+    indexes: Arc<Indexes>,
+}
+
+impl Content {
+    /// Blocks in a store, new ones in this codec.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, codec: Codec) -> Self {
+        Self { store, codec, indexes: Arc::default() }
+    }
+
+    /// The identity of a block.
+    #[must_use]
+    pub fn hash(plain: &[u8]) -> BlockHash {
+        BlockHash(*blake3::hash(plain).as_bytes())
+    }
+
+    /// Puts a plain block (1 to `BLOCK_BYTES` bytes) as an object. Compresses on the calling thread.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn put(&self, key: &BlockKey, plain: &[u8]) -> Result<Put, StoreError> {
+        self.store.put(key, object::encode(&key.hash, plain, self.codec)).await
+    }
+
+    /// Plain bytes of frames `first..first + count` of a block of `plain_len` bytes, checked; each
+    /// at most `FRAME_BYTES`, the last one of the block shorter. One ranged GET where the frames'
+    /// places are known, computable, or near the object's start; otherwise one more for the index.
+    ///
+    /// # Errors
+    /// The store's, or `Corrupt`.
+    pub async fn frames(
+        &self,
+        key: &BlockKey,
+        plain_len: u32,
+        first: u32,
+        count: u32,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        let frames = object::frame_count(plain_len);
+        assert!(count > 0 && first < frames && count <= frames - first, "frames of the block");
+        if let Some(index) = self.guess(key, plain_len) {
+            let span = index.span(first, count);
+            let bytes = self.store.get(key, span.start, span.end - span.start).await?;
+            if let Ok(frames) = index.decode(&key.hash, first, count, &bytes) {
+                return Ok(frames);
+            }
+            // Perhaps not corrupt: the block may have been written in another codec, or deleted and
+            // written anew. The object's own index decides.
+            self.indexes.forget(key);
+        }
+        self.frames_by_index(key, plain_len, first, count).await
+    }
+
+    /// Where the frames should be, without asking the store.
+    fn guess(&self, key: &BlockKey, plain_len: u32) -> Option<Arc<Index>> {
+        let known = self.indexes.get(key).filter(|index| index.plain_bytes() == plain_len);
+        let raw = || (self.codec == Codec::None).then(|| Arc::new(Index::raw(plain_len)));
+        known.or_else(raw)
+    }
+
+    async fn frames_by_index(
+        &self,
+        key: &BlockKey,
+        plain_len: u32,
+        first: u32,
+        count: u32,
+    ) -> Result<Vec<Bytes>, StoreError> {
+        let corrupt = |fault: Fault| StoreError::Corrupt(format!("{key}: {fault}"));
+        // No frame is longer stored than raw, so what ends here when raw does not end later.
+        let end_max = Index::raw(plain_len).span(first, count).end;
+        let is_single = first == 0 || end_max <= SINGLE_GET_BYTES_MAX;
+        let lead = if is_single { end_max } else { object::head_bytes(plain_len).into() };
+        let lead = self.store.get(key, 0, lead).await?;
+        let index = Index::parse(&key.hash, plain_len, &lead).map_err(corrupt)?;
+        let span = index.span(first, count);
+        let bytes = if is_single {
+            lead.slice(lead.len().min(to_usize(span.start))..lead.len().min(to_usize(span.end)))
+        } else {
+            self.store.get(key, span.start, span.end - span.start).await?
+        };
+        let frames = index.decode(&key.hash, first, count, &bytes).map_err(corrupt)?;
+        self.indexes.remember(key, index);
+        Ok(frames)
+    }
+}
+
+fn to_usize(offset: u64) -> usize {
+    usize::try_from(offset).expect("objects are smaller than memory")
+}
+
+/// The indexes used lately: two generations, where the older one is dropped when the younger is full.
+#[derive(Default)]
+struct Indexes(Mutex<Generations>);
+
+#[derive(Default)]
+struct Generations {
+    young: BTreeMap<BlockKey, Arc<Index>>,
+    old: BTreeMap<BlockKey, Arc<Index>>,
+}
+
+impl Indexes {
+    fn get(&self, key: &BlockKey) -> Option<Arc<Index>> {
+        let mut generations = self.lock();
+        if let Some(index) = generations.young.get(key) {
+            return Some(Arc::clone(index));
+        }
+        let index = generations.old.remove(key)?;
+        generations.insert(*key, Arc::clone(&index));
+        Some(index)
+    }
+
+    fn remember(&self, key: &BlockKey, index: Index) {
+        self.lock().insert(*key, Arc::new(index));
+    }
+
+    fn forget(&self, key: &BlockKey) {
+        let mut generations = self.lock();
+        generations.young.remove(key);
+        generations.old.remove(key);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Generations> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Generations {
+    fn insert(&mut self, key: BlockKey, index: Arc<Index>) {
+        if self.young.len() == INDEXES_MAX {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, index);
+    }
+}
+
+impl std::fmt::Debug for Indexes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let generations = self.lock();
+        write!(f, "{} young, {} old", generations.young.len(), generations.old.len())
+    }
+}

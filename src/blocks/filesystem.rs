@@ -1,0 +1,321 @@
+//! Blocks as files below a directory.
+//!
+//! A file has its final name only once its bytes are synced, and `put` answers only once the name is
+//! synced too. All system calls run on threads that may block.
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{Error, ErrorKind, Write},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use rustix::io::Errno;
+use tokio::sync::Semaphore;
+use vocab::{BlockHash, StoreId};
+
+use crate::{
+    BlockKey, Boxed, Put, Store, StoreError,
+    key::{domain_path, parse_byte, parse_hash},
+};
+
+/// Where files are written before they have their name.
+const TEMPORARY: &str = "tmp";
+/// Calls at the same time, each on a thread of its own.
+const CALLS_MAX: usize = 16;
+
+/// A content store in a directory.
+#[derive(Clone, Debug)]
+pub struct Filesystem {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    root: PathBuf,
+    calls: Semaphore,
+    /// Names the next temporary file.
+    temporary: AtomicU64,
+    /// Directories whose names are known to be synced.
+    synced: Mutex<BTreeSet<PathBuf>>,
+}
+
+impl Filesystem {
+    /// Opens a directory as a store, makes it if need be, and removes what earlier writers left
+    /// unfinished. Blocks the thread.
+    ///
+    /// # Errors
+    /// `Refused` or `Full` when the directory cannot be used.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let root = root.into();
+        let temporary = root.join(TEMPORARY);
+        fs::create_dir_all(&temporary).map_err(|error| classify(&temporary, &error))?;
+        let root = root.canonicalize().map_err(|error| classify(&root, &error))?;
+        let shared = Shared {
+            root,
+            calls: Semaphore::new(CALLS_MAX),
+            temporary: AtomicU64::new(0),
+            synced: Mutex::default(),
+        };
+        remove_unfinished(&shared.root.join(TEMPORARY))?;
+        // The root may be new, and so may be the directories above it.
+        shared.root.ancestors().try_for_each(sync_ancestor)?;
+        Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Runs blocking calls where they may block.
+    async fn run<T: Send + 'static>(
+        &self,
+        calls: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let _permit = self.shared.calls.acquire().await.expect("never closed");
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || calls(&shared))
+            .await
+            .map_err(|_| StoreError::Unavailable("the server is stopping".into()))?
+    }
+}
+
+impl Store for Filesystem {
+    fn put<'a>(&'a self, key: &'a BlockKey, object: Bytes) -> Boxed<'a, Result<Put, StoreError>> {
+        let key = *key;
+        Box::pin(self.run(move |shared| shared.put(&key, &object)))
+    }
+
+    fn get<'a>(
+        &'a self,
+        key: &'a BlockKey,
+        from: u64,
+        len: u64,
+    ) -> Boxed<'a, Result<Bytes, StoreError>> {
+        let key = *key;
+        Box::pin(self.run(move |shared| read(&shared.path(&key), from, len)))
+    }
+
+    fn delete<'a>(&'a self, key: &'a BlockKey) -> Boxed<'a, Result<(), StoreError>> {
+        let key = *key;
+        Box::pin(self.run(move |shared| shared.delete(&key)))
+    }
+
+    fn list<'a>(
+        &'a self,
+        domain: StoreId,
+        after: Option<BlockHash>,
+        max: usize,
+    ) -> Boxed<'a, Result<(Vec<BlockHash>, bool), StoreError>> {
+        Box::pin(self.run(move |shared| shared.list(domain, after, max)))
+    }
+
+    fn probe(&self) -> Boxed<'_, Result<Vec<String>, StoreError>> {
+        Box::pin(self.run(Shared::probe))
+    }
+
+    fn bytes_free(&self) -> Option<u64> {
+        let disk = rustix::fs::statvfs(&self.shared.root).ok()?;
+        Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+}
+
+impl Shared {
+    fn path(&self, key: &BlockKey) -> PathBuf {
+        self.root.join(key.to_string())
+    }
+
+    fn put(&self, key: &BlockKey, object: &[u8]) -> Result<Put, StoreError> {
+        let path = self.path(key);
+        let dir = path.parent().expect("below the root");
+        let there = fs::metadata(&path).is_ok_and(|file| file.len() == object.len() as u64);
+        if !there {
+            self.make_dir(dir)?;
+            self.write(&path, object)?;
+        }
+        // Also when the file was there: whoever gave it its name may have died before this.
+        self.make_dir(dir)?;
+        sync_dir(dir)?;
+        Ok(if there { Put::Present } else { Put::Created })
+    }
+
+    /// Writes and syncs a file under a temporary name, then gives it its own.
+    fn write(&self, path: &Path, object: &[u8]) -> Result<(), StoreError> {
+        let (temporary, mut file) = self.create_temporary()?;
+        let done = file
+            .write_all(object)
+            .and_then(|()| file.sync_data())
+            .and_then(|()| fs::rename(&temporary, path));
+        done.map_err(|error| {
+            // What cannot be removed now is removed when the store is opened again.
+            drop(fs::remove_file(&temporary));
+            classify(path, &error)
+        })
+    }
+
+    /// A new file, locked, so that a server that opens the same directory leaves it alone.
+    fn create_temporary(&self) -> Result<(PathBuf, File), StoreError> {
+        loop {
+            let number = self.temporary.fetch_add(1, Ordering::Relaxed);
+            let name = format!("{}-{number}", std::process::id());
+            let path = self.root.join(TEMPORARY).join(name);
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Ok(file) => {
+                    file.lock().map_err(|error| classify(&path, &error))?;
+                    return Ok((path, file));
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(classify(&path, &error)),
+            }
+        }
+    }
+
+    /// Makes a directory below the root, and makes sure that its name and those above it are synced.
+    fn make_dir(&self, dir: &Path) -> Result<(), StoreError> {
+        if dir == self.root || self.synced().contains(dir) {
+            return Ok(());
+        }
+        let parent = dir.parent().expect("below the root");
+        self.make_dir(parent)?;
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                return Err(classify(dir, &error));
+            }
+            // Also when it was there: perhaps another thread has just made it.
+            _ => sync_dir(parent)?,
+        }
+        self.synced().insert(dir.to_owned());
+        Ok(())
+    }
+
+    fn delete(&self, key: &BlockKey) -> Result<(), StoreError> {
+        let path = self.path(key);
+        match fs::remove_file(&path) {
+            // A removal that a power cut undoes leaves garbage, which a sweep finds; no sync.
+            Ok(()) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(classify(&path, &error)),
+        }
+    }
+
+    fn list(
+        &self,
+        domain: StoreId,
+        after: Option<BlockHash>,
+        max: usize,
+    ) -> Result<(Vec<BlockHash>, bool), StoreError> {
+        let root = self.root.join(domain_path(domain));
+        let [first_min, second_min] = after.map_or([0, 0], |hash| [hash.0[0], hash.0[1]]);
+        let mut hashes = Vec::new();
+        for first in names(&root, parse_byte)?.into_iter().filter(|&byte| byte >= first_min) {
+            let dir = root.join(format!("{first:02x}"));
+            let second_min = if first == first_min { second_min } else { 0 };
+            for second in names(&dir, parse_byte)?.into_iter().filter(|&byte| byte >= second_min) {
+                let found = names(&dir.join(format!("{second:02x}")), parse_hash)?;
+                hashes.extend(found.into_iter().filter(|&hash| Some(hash) > after));
+                if hashes.len() > max {
+                    hashes.truncate(max);
+                    return Ok((hashes, true));
+                }
+            }
+        }
+        Ok((hashes, false))
+    }
+
+    fn probe(&self) -> Result<Vec<String>, StoreError> {
+        let (path, mut file) = self.create_temporary()?;
+        let tried = file.write_all(b"probe").and_then(|()| file.sync_data());
+        let removed = fs::remove_file(&path);
+        tried.and(removed).map_err(|error| classify(&path, &error))?;
+        Ok(Vec::new())
+    }
+
+    fn synced(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.synced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "std may add kinds at any time")]
+fn read(path: &Path, from: u64, len: u64) -> Result<Bytes, StoreError> {
+    let read = || -> Result<Bytes, Error> {
+        let file = File::open(path)?;
+        let len = file.metadata()?.len().saturating_sub(from).min(len);
+        let len = usize::try_from(len).map_err(|_| ErrorKind::FileTooLarge)?;
+        let mut bytes = vec![0; len];
+        file.read_exact_at(&mut bytes, from)?;
+        Ok(Bytes::from(bytes))
+    };
+    let is_unreadable = |error: &Error| error.raw_os_error() == Some(Errno::IO.raw_os_error());
+    read().map_err(|error| match error.kind() {
+        ErrorKind::NotFound => StoreError::NotFound,
+        // The disk cannot read its own bytes: waiting does not bring them back.
+        _ if is_unreadable(&error) => StoreError::Corrupt(format!("{}: {error}", path.display())),
+        _ => classify(path, &error),
+    })
+}
+
+/// The names in a directory that parse, in order; none where there is no directory.
+fn names<T: Ord>(dir: &Path, parse: fn(&str) -> Option<T>) -> Result<Vec<T>, StoreError> {
+    let read = || -> Result<Vec<T>, Error> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            names.extend(entry?.file_name().to_str().and_then(parse));
+        }
+        names.sort_unstable();
+        Ok(names)
+    };
+    match read() {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        done => done.map_err(|error| classify(dir, &error)),
+    }
+}
+
+/// Removes temporary files that nobody holds a lock on.
+fn remove_unfinished(dir: &Path) -> Result<(), StoreError> {
+    let remove = |path: &Path| match OpenOptions::new().write(true).open(path)?.try_lock() {
+        Ok(()) => fs::remove_file(path),
+        Err(TryLockError::WouldBlock) => Ok(()),
+        Err(TryLockError::Error(error)) => Err(error),
+    };
+    for entry in fs::read_dir(dir).map_err(|error| classify(dir, &error))? {
+        let path = entry.map_err(|error| classify(dir, &error))?.path();
+        match remove(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(classify(&path, &error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Syncs a directory that others may have made: some may not be read, some know no sync.
+fn sync_ancestor(dir: &Path) -> Result<(), StoreError> {
+    match File::open(dir).and_then(|dir| dir.sync_all()) {
+        Err(error)
+            if !matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::InvalidInput) =>
+        {
+            Err(classify(dir, &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn sync_dir(dir: &Path) -> Result<(), StoreError> {
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|error| classify(dir, &error))
+}
+
+fn classify(path: &Path, error: &Error) -> StoreError {
+    let text = format!("{}: {error}", path.display());
+    #[expect(clippy::wildcard_enum_match_arm, reason = "std may add kinds at any time")]
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full(text),
+        ErrorKind::PermissionDenied
+        | ErrorKind::ReadOnlyFilesystem
+        | ErrorKind::NotADirectory
+        | ErrorKind::IsADirectory => StoreError::Refused(text),
+        _ => StoreError::Unavailable(text),
+    }
+}

@@ -1,0 +1,100 @@
+//! Blocks in memory, for tests and scratch. Nothing survives the process.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    ops::Bound,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use vocab::{BlockHash, StoreId};
+
+use crate::{BlockKey, Boxed, Put, Store, StoreError};
+
+/// A content store that forgets.
+#[derive(Debug, Default)]
+pub struct Memory {
+    objects: Mutex<BTreeMap<BlockKey, Bytes>>,
+}
+
+impl Memory {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<BlockKey, Bytes>> {
+        self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self, key: &BlockKey, from: u64, len: u64) -> Result<Bytes, StoreError> {
+        let object = self.lock().get(key).cloned().ok_or(StoreError::NotFound)?;
+        let clamp = |at: u64| usize::try_from(at).map_or(object.len(), |at| at.min(object.len()));
+        Ok(object.slice(clamp(from)..clamp(from.saturating_add(len))))
+    }
+
+    fn keys(
+        &self,
+        domain: StoreId,
+        after: Option<BlockHash>,
+        max: usize,
+    ) -> (Vec<BlockHash>, bool) {
+        let start = match after {
+            Some(hash) => Bound::Excluded(BlockKey { domain, hash }),
+            None => Bound::Included(BlockKey { domain, hash: BlockHash([0; 32]) }),
+        };
+        let last = BlockKey { domain, hash: BlockHash([0xff; 32]) };
+        let objects = self.lock();
+        let mut rest = objects.range((start, Bound::Included(last))).map(|(key, _)| key.hash);
+        let hashes = rest.by_ref().take(max).collect();
+        (hashes, rest.next().is_some())
+    }
+}
+
+impl Store for Memory {
+    fn put<'a>(&'a self, key: &'a BlockKey, object: Bytes) -> Boxed<'a, Result<Put, StoreError>> {
+        Box::pin(async move {
+            Ok(match self.lock().entry(*key) {
+                Entry::Occupied(_) => Put::Present,
+                Entry::Vacant(place) => {
+                    place.insert(object);
+                    Put::Created
+                }
+            })
+        })
+    }
+
+    fn get<'a>(
+        &'a self,
+        key: &'a BlockKey,
+        from: u64,
+        len: u64,
+    ) -> Boxed<'a, Result<Bytes, StoreError>> {
+        Box::pin(async move { self.read(key, from, len) })
+    }
+
+    fn delete<'a>(&'a self, key: &'a BlockKey) -> Boxed<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.lock().remove(key);
+            Ok(())
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        domain: StoreId,
+        after: Option<BlockHash>,
+        max: usize,
+    ) -> Boxed<'a, Result<(Vec<BlockHash>, bool), StoreError>> {
+        Box::pin(async move { Ok(self.keys(domain, after, max)) })
+    }
+
+    fn probe(&self) -> Boxed<'_, Result<Vec<String>, StoreError>> {
+        Box::pin(async { Ok(vec!["blocks in memory are lost when the server ends".into()]) })
+    }
+
+    fn bytes_free(&self) -> Option<u64> {
+        None
+    }
+}

@@ -1,0 +1,315 @@
+//! The block object format: see FORMAT.md.
+//!
+//! Nothing leaves here unchecked: the header checks itself and the index, each frame checks itself.
+//! A checksum is over the bytes as stored and seeded with the block, the frame's number and its
+//! codec, so a frame of another block or place never passes, and no decoder sees bytes that we did
+//! not write. In a raw block every frame's place is known, so it is read and checked without index.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use vocab::{
+    BlockHash,
+    limits::{BLOCK_BYTES, FRAME_BYTES},
+};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+use zerocopy::{
+    FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
+    little_endian::{U16, U32, U64},
+};
+
+const MAGIC: [u8; 4] = *b"DFSB";
+const VERSION: u16 = 1;
+/// Bytes of a frame's checksum, which stands before it.
+const CHECK_BYTES: u32 = 8;
+/// A compressed frame saves at least a sixteenth, or it is stored raw.
+const SAVED_MIN_SHIFT: u32 = 4;
+/// After so many frames in a row that do not shrink, the rest of the block is stored raw.
+const STUBBORN_MAX: u32 = 4;
+/// The fastest level that is worth its time on one core.
+const ZSTD_LEVEL: i32 = 1;
+
+/// How the frames of new blocks are stored. Reading takes what it finds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Codec {
+    /// As they are: a cold read needs no index.
+    #[default]
+    None,
+    /// LZ4 block format.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+/// Why bytes are not the block that they should be.
+pub(crate) type Fault = &'static str;
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Header {
+    magic: [u8; 4],
+    version: U16,
+    /// What the writer was set to. The index has the codec of each frame.
+    codec: u8,
+    zero: u8,
+    plain_bytes: U32,
+    frame_bytes: U32,
+    hash: [u8; 32],
+    index_check: U64,
+    header_check: U64,
+}
+
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+struct Entry {
+    /// From the object's start to the frame's checksum.
+    offset: U32,
+    /// Low 24 bits: bytes of the frame as stored, without its checksum. High 8: its codec.
+    stored: U32,
+}
+
+const HEADER_BYTES: usize = size_of::<Header>();
+const HEADER_CHECKED_BYTES: usize = HEADER_BYTES - 8;
+const _: () = assert!(HEADER_BYTES == 64 && size_of::<Entry>() == 8);
+const _: () = assert!(FRAME_BYTES < 1 << 24);
+
+/// Frames of a block.
+pub(crate) fn frame_count(plain_bytes: u32) -> u32 {
+    plain_bytes.div_ceil(FRAME_BYTES)
+}
+
+/// Bytes of header and index.
+pub(crate) fn head_bytes(plain_bytes: u32) -> u32 {
+    64 + 8 * frame_count(plain_bytes)
+}
+
+/// Plain bytes of one frame.
+fn frame_bytes(plain_bytes: u32, number: u32) -> u32 {
+    (plain_bytes - number * FRAME_BYTES).min(FRAME_BYTES)
+}
+
+/// The object of a block.
+pub(crate) fn encode(hash: &BlockHash, plain: &[u8], codec: Codec) -> Bytes {
+    let plain_bytes = u32::try_from(plain.len()).expect("a block fits");
+    assert!((1..=BLOCK_BYTES).contains(&plain_bytes), "a block of {plain_bytes} bytes");
+    let head = head_bytes(plain_bytes) as usize;
+    let frames = frame_count(plain_bytes) as usize;
+    let mut object = Vec::with_capacity(head + frames * CHECK_BYTES as usize + plain.len());
+    object.resize(head, 0);
+    let mut packer = Packer { codec, stubborn: 0 };
+    let mut entries = Vec::with_capacity(frames);
+    for (number, frame) in (0..).zip(plain.chunks(FRAME_BYTES as usize)) {
+        let packed = packer.pack(frame);
+        let (codec, stored) = packed.as_ref().map_or((Codec::None, frame), |p| (codec, p));
+        entries.push(Entry::new(object.len(), stored.len(), codec));
+        object.extend_from_slice(&frame_check(hash, number, codec, stored).to_le_bytes());
+        object.extend_from_slice(stored);
+    }
+    let header = header(hash, plain_bytes, codec, entries.as_bytes());
+    object[..HEADER_BYTES].copy_from_slice(header.as_bytes());
+    object[HEADER_BYTES..head].copy_from_slice(entries.as_bytes());
+    Bytes::from(object)
+}
+
+fn header(hash: &BlockHash, plain_bytes: u32, codec: Codec, index: &[u8]) -> Header {
+    let mut header = Header {
+        magic: MAGIC,
+        version: VERSION.into(),
+        codec: codec.number(),
+        zero: 0,
+        plain_bytes: plain_bytes.into(),
+        frame_bytes: FRAME_BYTES.into(),
+        hash: hash.0,
+        index_check: xxh3_64_with_seed(index, seed(hash)).into(),
+        header_check: 0.into(),
+    };
+    header.header_check = header_check(header.as_bytes()).into();
+    header
+}
+
+fn header_check(header: &[u8]) -> u64 {
+    xxh3_64_with_seed(&header[..HEADER_CHECKED_BYTES], 0)
+}
+
+/// Ties index and frames to their block.
+fn seed(hash: &BlockHash) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = hash.0;
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn frame_check(hash: &BlockHash, number: u32, codec: Codec, stored: &[u8]) -> u64 {
+    let place = u64::from(number) << 8 | u64::from(codec.number());
+    xxh3_64_with_seed(stored, seed(hash) ^ place)
+}
+
+/// Compresses frames while that pays.
+struct Packer {
+    codec: Codec,
+    stubborn: u32,
+}
+
+impl Packer {
+    /// The frame compressed, or `None` where that saves too little.
+    fn pack(&mut self, frame: &[u8]) -> Option<Vec<u8>> {
+        if self.stubborn == STUBBORN_MAX {
+            return None;
+        }
+        let packed = match self.codec {
+            Codec::None => None,
+            Codec::Lz4 => Some(lz4_flex::block::compress(frame)),
+            Codec::Zstd => zstd::bulk::compress(frame, ZSTD_LEVEL).ok(),
+        };
+        let stored_max = frame.len() - (frame.len() >> SAVED_MIN_SHIFT).max(1);
+        let packed = packed.filter(|packed| packed.len() <= stored_max);
+        self.stubborn = if packed.is_some() { 0 } else { self.stubborn + 1 };
+        packed
+    }
+}
+
+impl Codec {
+    fn number(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Lz4 => 1,
+            Self::Zstd => 2,
+        }
+    }
+
+    fn from_number(number: u32) -> Option<Self> {
+        match number {
+            0 => Some(Self::None),
+            1 => Some(Self::Lz4),
+            2 => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+}
+
+impl Entry {
+    fn new(offset: usize, stored: usize, codec: Codec) -> Self {
+        let stored = u32::try_from(stored).expect("a frame fits");
+        Self {
+            offset: u32::try_from(offset).expect("an object fits").into(),
+            stored: (stored | u32::from(codec.number()) << 24).into(),
+        }
+    }
+
+    fn stored_bytes(self) -> u32 {
+        self.stored.get() & 0xff_ffff
+    }
+
+    fn codec(self) -> Option<Codec> {
+        Codec::from_number(self.stored.get() >> 24)
+    }
+
+    fn end(self) -> u32 {
+        self.offset.get() + CHECK_BYTES + self.stored_bytes()
+    }
+}
+
+/// Where the frames of one block are. Invariant: they follow the head and each other without gaps,
+/// and none is longer stored than plain.
+pub(crate) struct Index {
+    plain_bytes: u32,
+    entries: Box<[Entry]>,
+}
+
+impl Index {
+    /// The index of a block whose frames are all raw.
+    pub(crate) fn raw(plain_bytes: u32) -> Self {
+        let stride = FRAME_BYTES + CHECK_BYTES;
+        let entry = |number| {
+            let offset = head_bytes(plain_bytes) + number * stride;
+            Entry::new(offset as usize, frame_bytes(plain_bytes, number) as usize, Codec::None)
+        };
+        Self { plain_bytes, entries: (0..frame_count(plain_bytes)).map(entry).collect() }
+    }
+
+    /// Reads the head of an object that should hold this block. More bytes may follow.
+    pub(crate) fn parse(hash: &BlockHash, plain_bytes: u32, head: &[u8]) -> Result<Self, Fault> {
+        let (header, rest) = Header::read_from_prefix(head).map_err(|_| "shorter than a header")?;
+        if header.magic != MAGIC {
+            return Err("not a block object");
+        }
+        if header.header_check.get() != header_check(head) {
+            return Err("wrong header checksum");
+        }
+        if header.version.get() != VERSION || header.frame_bytes.get() != FRAME_BYTES {
+            return Err("written by an unknown version");
+        }
+        if header.hash != hash.0 {
+            return Err("holds another block");
+        }
+        if header.plain_bytes.get() != plain_bytes {
+            return Err("holds a block of another length");
+        }
+        let (entries, _) =
+            <[Entry]>::ref_from_prefix_with_elems(rest, frame_count(plain_bytes) as usize)
+                .map_err(|_| "shorter than its index")?;
+        if header.index_check.get() != xxh3_64_with_seed(entries.as_bytes(), seed(hash)) {
+            return Err("wrong index checksum");
+        }
+        let mut offset = head_bytes(plain_bytes);
+        for (number, entry) in (0..).zip(entries) {
+            let plain = frame_bytes(plain_bytes, number);
+            let fits = match entry.codec() {
+                Some(Codec::None) => entry.stored_bytes() == plain,
+                Some(Codec::Lz4 | Codec::Zstd) => entry.stored_bytes() < plain,
+                None => false,
+            };
+            if !fits || entry.offset.get() != offset {
+                return Err("an index that makes no sense");
+            }
+            offset = entry.end();
+        }
+        Ok(Self { plain_bytes, entries: entries.into() })
+    }
+
+    /// Plain bytes of the block.
+    pub(crate) fn plain_bytes(&self) -> u32 {
+        self.plain_bytes
+    }
+
+    /// Which bytes of the object hold these frames. `count` is not 0.
+    pub(crate) fn span(&self, first: u32, count: u32) -> Range<u64> {
+        let last = self.entries[(first + count - 1) as usize];
+        u64::from(self.entries[first as usize].offset.get())..u64::from(last.end())
+    }
+
+    /// The plain frames from the bytes of their span.
+    pub(crate) fn decode(
+        &self,
+        hash: &BlockHash,
+        first: u32,
+        count: u32,
+        span: &Bytes,
+    ) -> Result<Vec<Bytes>, Fault> {
+        let start = self.entries[first as usize].offset.get();
+        let frame = |number: u32| {
+            let entry = self.entries[number as usize];
+            let from = (entry.offset.get() - start) as usize;
+            let to = (entry.end() - start) as usize;
+            if to > span.len() {
+                return Err("shorter than its index says");
+            }
+            let stored = span.slice(from + CHECK_BYTES as usize..to);
+            let codec = entry.codec().expect("checked when the index was read");
+            if span[from..][..8] != frame_check(hash, number, codec, &stored).to_le_bytes() {
+                return Err("wrong frame checksum");
+            }
+            unpack(codec, stored, frame_bytes(self.plain_bytes, number) as usize)
+        };
+        (first..first + count).map(frame).collect()
+    }
+}
+
+fn unpack(codec: Codec, stored: Bytes, plain_bytes: usize) -> Result<Bytes, Fault> {
+    let plain = match codec {
+        Codec::None => return Ok(stored),
+        Codec::Lz4 => lz4_flex::block::decompress(&stored, plain_bytes)
+            .map_err(|_| "a frame that LZ4 cannot read")?,
+        Codec::Zstd => zstd::bulk::decompress(&stored, plain_bytes)
+            .map_err(|_| "a frame that Zstandard cannot read")?,
+    };
+    if plain.len() == plain_bytes { Ok(plain.into()) } else { Err("a frame of another length") }
+}
