@@ -1,0 +1,251 @@
+//! Frames that can be fetched again, by content: bounded in bytes, resisting scans.
+//!
+//! Invariants: a key names its bytes (the hash is cryptographic), so entries never go stale and
+//! equal blocks of any files share them; `bytes` is what all entries weigh, and stays within the
+//! budget after every insert.
+//!
+//! Eviction is S3-FIFO (Yang et al., SOSP 2023): a small queue takes newcomers, only what is read
+//! again there reaches the main queue, and a list of ghosts lets in at once what came back soon.
+//! A backup that reads everything once then passes through a tenth of the memory and leaves the
+//! rest alone; LRU would lose it all. And a hit only raises a counter: no list is relinked.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    hash::{BuildHasherDefault, Hasher},
+};
+
+use bytes::Bytes;
+use vocab::BlockHash;
+
+/// What an entry costs besides its bytes: key, table, queue.
+const ENTRY_BYTES: u64 = 160;
+/// Hits beyond this many count no more.
+const HITS_MAX: u8 = 3;
+
+/// A frame of a block, by content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FrameKey {
+    /// The block.
+    pub hash: BlockHash,
+    /// Its frame.
+    pub frame: u32,
+}
+
+/// A table of frames. Every method is constant time but for the evictions that an insert pays for.
+#[derive(Debug)]
+pub struct Clean {
+    bytes_max: u64,
+    bytes: u64,
+    small_bytes: u64,
+    entries: HashMap<FrameKey, Entry, ByContent>,
+    small: VecDeque<FrameKey>,
+    main: VecDeque<FrameKey>,
+    ghosts: VecDeque<FrameKey>,
+    ghost_keys: HashSet<FrameKey, ByContent>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    bytes: Bytes,
+    hits: u8,
+    in_main: bool,
+}
+
+impl Clean {
+    /// An empty table with a budget.
+    #[must_use]
+    pub fn new(bytes_max: u64) -> Self {
+        Self {
+            bytes_max,
+            bytes: 0,
+            small_bytes: 0,
+            entries: HashMap::default(),
+            small: VecDeque::new(),
+            main: VecDeque::new(),
+            ghosts: VecDeque::new(),
+            ghost_keys: HashSet::default(),
+        }
+    }
+
+    /// A frame, and a hit for it.
+    pub fn get(&mut self, key: &FrameKey) -> Option<&Bytes> {
+        let entry = self.entries.get_mut(key)?;
+        entry.hits = HITS_MAX.min(entry.hits + 1);
+        Some(&entry.bytes)
+    }
+
+    /// Whether a frame is there. No hit.
+    #[must_use]
+    pub fn contains(&self, key: &FrameKey) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Enters a frame, and evicts until the budget holds. One that is there stays as it is.
+    pub fn insert(&mut self, key: FrameKey, bytes: Bytes) {
+        let weight = weigh(&bytes);
+        if weight > self.bytes_max || self.entries.contains_key(&key) {
+            return;
+        }
+        while self.bytes + weight > self.bytes_max {
+            self.evict();
+        }
+        let in_main = self.ghost_keys.remove(&key);
+        if in_main {
+            self.main.push_back(key);
+        } else {
+            self.small.push_back(key);
+            self.small_bytes += weight;
+        }
+        self.bytes += weight;
+        self.entries.insert(key, Entry { bytes, hits: 0, in_main });
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        *self = Self::new(self.bytes_max);
+    }
+
+    /// What all entries weigh.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes one entry out, or moves one on.
+    fn evict(&mut self) {
+        if self.small_bytes > self.bytes_max / 10 || self.main.is_empty() {
+            self.evict_small();
+        } else {
+            self.evict_main();
+        }
+    }
+
+    fn evict_small(&mut self) {
+        let key = self.small.pop_front().expect("bytes without entries");
+        let entry = self.entries.get_mut(&key).expect("queues and table agree");
+        self.small_bytes -= weigh(&entry.bytes);
+        if entry.hits > 0 {
+            entry.hits = 0;
+            entry.in_main = true;
+            self.main.push_back(key);
+            return;
+        }
+        self.remove(&key);
+        self.ghosts.push_back(key);
+        self.ghost_keys.insert(key);
+        // As many ghosts as entries: what returns within one turnover of the table is let in.
+        while self.ghosts.len() > self.entries.len().max(16) {
+            let oldest = self.ghosts.pop_front().expect("it is longer than that");
+            self.ghost_keys.remove(&oldest);
+        }
+    }
+
+    fn evict_main(&mut self) {
+        let key = self.main.pop_front().expect("the caller looked");
+        let entry = self.entries.get_mut(&key).expect("queues and table agree");
+        if entry.hits > 0 {
+            entry.hits -= 1;
+            self.main.push_back(key);
+        } else {
+            self.remove(&key);
+        }
+    }
+
+    fn remove(&mut self, key: &FrameKey) {
+        let entry = self.entries.remove(key).expect("queues and table agree");
+        self.bytes -= weigh(&entry.bytes);
+    }
+}
+
+fn weigh(bytes: &Bytes) -> u64 {
+    bytes.len() as u64 + ENTRY_BYTES
+}
+
+type ByContent = BuildHasherDefault<ContentHasher>;
+
+/// The hash is uniform already, whoever wrote the block: eight bytes of it and the frame's number
+/// are a good hash.
+#[derive(Debug, Default)]
+struct ContentHasher(u64);
+
+impl Hasher for ContentHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk::<8>() {
+            self.0 ^= u64::from_le_bytes(*first);
+        }
+    }
+
+    fn write_u32(&mut self, frame: u32) {
+        self.0 = self.0.wrapping_add(u64::from(frame).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    }
+
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reactor::rng::Rng;
+
+    use super::*;
+
+    fn key(n: u64) -> FrameKey {
+        let mut hash = [0; 32];
+        hash[..8].copy_from_slice(&Rng::from_seed(n / 64).next_u64().to_le_bytes());
+        FrameKey { hash: BlockHash(hash), frame: u32::try_from(n % 64).unwrap() }
+    }
+
+    fn frame(len: usize) -> Bytes {
+        Bytes::from(vec![7; len])
+    }
+
+    #[test]
+    fn the_budget_holds_whatever_comes() {
+        let seed = reactor::rng::random_u64();
+        let mut rng = Rng::from_seed(seed);
+        let mut clean = Clean::new(100_000);
+        for _ in 0..20_000 {
+            let key = key(rng.below(500));
+            if rng.one_in(3) {
+                clean.get(&key);
+            } else {
+                clean.insert(key, frame(usize::try_from(1 + rng.below(4096)).unwrap()));
+            }
+            let weight: u64 = clean.entries.values().map(|entry| weigh(&entry.bytes)).sum();
+            assert_eq!(weight, clean.bytes(), "seed {seed}");
+            assert!(clean.bytes() <= 100_000, "seed {seed}");
+            assert!(clean.ghosts.len() <= clean.entries.len().max(16) + 1, "seed {seed}");
+            assert_eq!(clean.entries.len(), clean.small.len() + clean.main.len(), "seed {seed}");
+        }
+        clean.clear();
+        assert_eq!(clean.bytes(), 0);
+    }
+
+    #[test]
+    fn a_scan_does_not_evict_what_is_read_again_and_again() {
+        let mut clean = Clean::new(100 * (1000 + ENTRY_BYTES));
+        for round in 0..5 {
+            for hot in 0..50 {
+                if clean.get(&key(hot)).is_none() {
+                    clean.insert(key(hot), frame(1000));
+                }
+            }
+            for cold in 0..400 {
+                clean.insert(key(10_000 + round * 400 + cold), frame(1000));
+            }
+        }
+        let kept = (0..50).filter(|&hot| clean.contains(&key(hot))).count();
+        assert!(kept >= 45, "{kept} of 50 survived");
+    }
+
+    #[test]
+    fn a_frame_above_the_budget_is_not_kept() {
+        let mut clean = Clean::new(1000);
+        clean.insert(key(1), frame(2000));
+        assert_eq!(clean.bytes(), 0);
+        assert!(clean.get(&key(1)).is_none());
+    }
+}
