@@ -1,0 +1,374 @@
+//! Shares: what is configured of them, who may come in, and the table that finds them.
+
+use std::{
+    fmt,
+    net::IpAddr,
+    str::FromStr,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use meta::command::{Command, NewAttr, Outcome};
+use payload::Place;
+use vocab::{Error, InodeId, ShareId, StoreId};
+
+use crate::{Vfs, handle::Handle, squash::Squash};
+
+/// Most shares of one server.
+pub(crate) const SHARES_MAX: usize = 512;
+
+/// A share as configured.
+#[derive(Clone, Debug)]
+pub struct ShareConfig {
+    /// For example `/export`.
+    pub name: String,
+    /// Refuse every change.
+    pub read_only: bool,
+    /// How ids are changed.
+    pub squash: Squash,
+    /// The anonymous user, 65534 unless configured.
+    pub anonymous_uid: u32,
+    /// The anonymous group, 65534 unless configured.
+    pub anonymous_gid: u32,
+    /// Networks that may come in; empty: all.
+    pub allow: Vec<Network>,
+    /// Networks that may not; wins.
+    pub deny: Vec<Network>,
+    /// Permission bits of the root directory when it is made, 0755 unless configured.
+    pub root_mode: u32,
+    /// Its owner, 0 unless configured.
+    pub root_uid: u32,
+    /// Its group, 0 unless configured.
+    pub root_gid: u32,
+}
+
+impl ShareConfig {
+    /// A share with nothing but a name configured.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            read_only: false,
+            squash: Squash::default(),
+            anonymous_uid: 65534,
+            anonymous_gid: 65534,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            root_mode: 0o755,
+            root_uid: 0,
+            root_gid: 0,
+        }
+    }
+}
+
+/// An address and how many of its leading bits count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// The address.
+    pub address: IpAddr,
+    /// Leading bits.
+    pub prefix_bits: u8,
+}
+
+impl Network {
+    /// Whether an address is in it. IPv4 addresses in IPv6 clothes count as what they are.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        // A shift by all bits leaves no difference: prefix 0 is everybody.
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(net), IpAddr::V4(address)) => {
+                let shift = 32u32.saturating_sub(u32::from(self.prefix_bits));
+                let differs = net.to_bits() ^ address.to_bits();
+                differs.checked_shr(shift).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(net), IpAddr::V6(address)) => {
+                let shift = 128u32.saturating_sub(u32::from(self.prefix_bits));
+                let differs = net.to_bits() ^ address.to_bits();
+                differs.checked_shr(shift).unwrap_or(0) == 0
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix_bits)
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    /// `10.0.0.0/8`, `fd00::/8`, or a single address.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no network, write one like 10.0.0.0/8 or fd00::/8");
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_bits = bits.map_or(Ok(width), str::parse).map_err(|_| wrong())?;
+        if prefix_bits > width { Err(wrong()) } else { Ok(Self { address, prefix_bits }) }
+    }
+}
+
+/// A share that may be mounted.
+#[derive(Clone, Debug)]
+pub struct Export {
+    /// Its name.
+    pub name: String,
+    /// Who may, in words; empty: everyone.
+    pub groups: Vec<String>,
+}
+
+/// A share as an operator sees it.
+#[derive(Clone, Debug)]
+pub struct ShareStatus {
+    /// Its id in its metadata store.
+    pub id: ShareId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// It refuses every change.
+    pub read_only: bool,
+    /// The name of its metadata store.
+    pub metadata: String,
+    /// The name of its content store.
+    pub content: Arc<str>,
+}
+
+/// A share that is served.
+#[derive(Debug)]
+pub(crate) struct Share {
+    pub(crate) id: ShareId,
+    pub(crate) store: StoreId,
+    pub(crate) root: InodeId,
+    pub(crate) name: Arc<str>,
+    pub(crate) config: ShareConfig,
+    pub(crate) place: Place,
+}
+
+impl Share {
+    /// Whether an address may use the share.
+    ///
+    /// # Errors
+    /// `Access`.
+    pub(crate) fn admit(&self, address: IpAddr) -> Result<(), Error> {
+        let among = |networks: &[Network]| networks.iter().any(|net| net.contains(address));
+        let ShareConfig { allow, deny, .. } = &self.config;
+        if among(deny) || !allow.is_empty() && !among(allow) {
+            return Err(Error::Access);
+        }
+        Ok(())
+    }
+}
+
+/// All shares, found by the ids of a handle.
+///
+/// A hash table whose slots are written once: shares are added and never moved or dropped, so that
+/// every operation borrows its share with a few loads, without a lock and without a count that all
+/// cores would fight over. Half of the slots stay free, so a search ends soon.
+#[derive(Debug)]
+pub(crate) struct Table {
+    slots: Box<[OnceLock<Share>]>,
+    /// Shares in it. Held while one is added.
+    count: Mutex<usize>,
+}
+
+const SLOTS: usize = (2 * SHARES_MAX).next_power_of_two();
+
+impl Table {
+    pub(crate) fn new() -> Self {
+        Self { slots: (0..SLOTS).map(|_| OnceLock::new()).collect(), count: Mutex::new(0) }
+    }
+
+    pub(crate) fn find(&self, id: ShareId, store: StoreId) -> Option<&Share> {
+        self.probe(id, store)
+            .map_while(OnceLock::get)
+            .find(|share| share.id == id && share.store == store)
+    }
+
+    /// In no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Share> {
+        self.slots.iter().filter_map(OnceLock::get)
+    }
+
+    fn add(&self, share: Share) -> Result<(), String> {
+        #[expect(clippy::unwrap_used, reason = "a panic ends the process, nothing is poisoned")]
+        let mut count = self.count.lock().unwrap();
+        if *count == SHARES_MAX {
+            return Err(format!("there are {SHARES_MAX} shares already"));
+        }
+        self.check_name(&share.name)?;
+        let mut free = self.probe(share.id, share.store).skip_while(|slot| slot.get().is_some());
+        let placed = free.next().is_some_and(|slot| slot.set(share).is_ok());
+        assert!(placed, "half of the slots are free, and the lock is ours");
+        *count += 1;
+        Ok(())
+    }
+
+    fn check_name(&self, name: &str) -> Result<(), String> {
+        if self.iter().any(|share| &*share.name == name) {
+            return Err(format!("a share named {name} is served already"));
+        }
+        Ok(())
+    }
+
+    /// The slots where a share may be, likeliest first.
+    fn probe(&self, id: ShareId, store: StoreId) -> impl Iterator<Item = &OnceLock<Share>> {
+        let mixed = (store.0 ^ u64::from(id.0)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        // The highest bits of a product are its best mixed ones.
+        let first = usize::from(mixed.to_be_bytes()[0]) << 8 | usize::from(mixed.to_be_bytes()[1]);
+        (0..SLOTS).map(move |step| &self.slots[(first + step) % SLOTS])
+    }
+}
+
+/// The components of a path; slashes at the end and doubled ones do not count.
+pub(crate) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    path.split(|&byte| byte == b'/').filter(|component| !component.is_empty())
+}
+
+/// `/a/b` for `/a//b/`.
+fn normal_name(name: &str) -> Result<String, String> {
+    let wrong = |why| Err(format!("share name {name:?} {why}, write one like /export"));
+    if !name.starts_with('/') {
+        return wrong("does not begin with a slash");
+    }
+    let parts: Vec<&str> = name.split('/').filter(|part| !part.is_empty()).collect();
+    if parts.iter().any(|part| matches!(*part, "." | "..") || part.contains('\0')) {
+        return wrong("has a component that names nothing");
+    }
+    Ok(format!("/{}", parts.join("/")))
+}
+
+fn refusal(name: &str, place: &Place, error: Error) -> String {
+    let store = place.meta.name();
+    if error != Error::Invalid {
+        return format!("share {name}: metadata store {store}: {error}");
+    }
+    format!(
+        "share {name} exists in metadata store {store} with another content store than {}; its \
+         blocks rest there, so configure that one again or choose another name",
+        place.content_name
+    )
+}
+
+impl Vfs {
+    /// Adds a share, making its root directory as configured when it is new.
+    ///
+    /// # Errors
+    /// In words for the operator: for example the share rests in another content store.
+    pub async fn share_add(&self, config: ShareConfig, place: Place) -> Result<ShareId, String> {
+        let name = normal_name(&config.name)?;
+        self.inner.shares.check_name(&name)?;
+        let command = Command::ShareCreate {
+            name: name.clone(),
+            content: place.content_name.to_string(),
+            attr: NewAttr {
+                mode: config.root_mode & 0o7777,
+                uid: config.root_uid,
+                gid: config.root_gid,
+                atime: None,
+                mtime: None,
+            },
+            now: reactor::clock::wall(),
+            generation: crate::make::generation(),
+        };
+        let outcome = match place.meta.submit(command).await {
+            Ok(outcome) => outcome,
+            Err(error) => return Err(refusal(&name, &place, error)),
+        };
+        let Outcome::Share(root) = outcome else { unreachable!("the outcome of ShareCreate") };
+        self.inner.shares.add(Share {
+            id: root.share,
+            store: place.meta.id(),
+            root: root.root,
+            name: name.into(),
+            config,
+            place,
+        })?;
+        Ok(root.share)
+    }
+
+    /// The shares, for an operator, by name.
+    #[must_use]
+    pub fn shares(&self) -> Vec<ShareStatus> {
+        let mut shares: Vec<ShareStatus> = (self.inner.shares.iter())
+            .map(|share| ShareStatus {
+                id: share.id,
+                name: share.name.clone(),
+                read_only: share.config.read_only,
+                metadata: share.place.meta.name().to_owned(),
+                content: share.place.content_name.clone(),
+            })
+            .collect();
+        shares.sort_by(|a, b| a.name.cmp(&b.name));
+        shares
+    }
+
+    /// The shares, for MOUNT's EXPORT, by name.
+    #[must_use]
+    pub fn exports(&self) -> Vec<Export> {
+        let mut exports: Vec<Export> = (self.inner.shares.iter())
+            .map(|share| Export {
+                name: share.name.to_string(),
+                groups: share.config.allow.iter().map(Network::to_string).collect(),
+            })
+            .collect();
+        exports.sort_by(|a, b| a.name.cmp(&b.name));
+        exports
+    }
+
+    /// The name of the share of a handle, for metrics.
+    #[must_use]
+    pub fn share_name(&self, handle: &Handle) -> Option<Arc<str>> {
+        self.inner.shares.find(handle.share, handle.store).map(|share| share.name.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn network(text: &str) -> Network {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn networks_by_prefix() {
+        let contains = |net: &str, address: &str| network(net).contains(address.parse().unwrap());
+        assert!(contains("10.1.0.0/16", "10.1.255.255"));
+        assert!(!contains("10.1.0.0/16", "10.2.0.0"));
+        assert!(contains("10.1.2.3", "10.1.2.3") && !contains("10.1.2.3", "10.1.2.2"));
+        assert!(contains("0.0.0.0/0", "255.255.255.255") && !contains("0.0.0.0/0", "::1"));
+        assert!(contains("fd00::/8", "fdff::1") && !contains("fd00::/8", "fe00::1"));
+        assert!(contains("::/0", "::1"));
+        assert!(contains("10.0.0.0/8", "::ffff:10.9.9.9"));
+    }
+
+    #[test]
+    fn networks_in_words() {
+        assert_eq!(network("10.0.0.0/8").to_string(), "10.0.0.0/8");
+        assert_eq!(network("::1").to_string(), "::1/128");
+        for text in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "10.0.0.0/", "host"] {
+            assert!(text.parse::<Network>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn names_in_one_spelling() {
+        assert_eq!(normal_name("/a//b/").as_deref(), Ok("/a/b"));
+        assert_eq!(normal_name("//").as_deref(), Ok("/"));
+        for name in ["", "a", "/a/../b", "/./a", "/a\0b"] {
+            assert!(normal_name(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn paths_in_components() {
+        let parts: Vec<&[u8]> = components(b"//a///b/").collect();
+        assert_eq!(parts, [b"a", b"b"]);
+        assert_eq!(components(b"/").count(), 0);
+    }
+}
