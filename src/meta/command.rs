@@ -167,6 +167,17 @@ pub enum Command {
         /// Up to where.
         data: DataState,
     },
+    /// Records of the inode up to here are dead: what they said is in the engine, or was undone by
+    /// later records that are. Rises only; see [`crate::Store::sealed`].
+    ///
+    /// The slice sends it before it lets go of a truncate's record: an older write may still be
+    /// found in a segment that other files keep, and nothing else would tell that it was cut.
+    Seal {
+        /// The inode.
+        inode: InodeId,
+        /// Up to where.
+        sequence: Sequence,
+    },
     /// Enters a stored block into the block map, counts the new one, uncounts the old one.
     SetBlock {
         /// The inode.
@@ -267,7 +278,7 @@ pub enum Outcome {
         /// After.
         attr: Attr,
     },
-    /// `FlushData`, `SetBlock`, `DeleteEnd`.
+    /// `FlushData`, `Seal`, `SetBlock`, `DeleteEnd`.
     Done,
     /// `SetBlock`: put the object and submit again with `was_put`.
     NeedPut,

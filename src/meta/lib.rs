@@ -222,6 +222,15 @@ impl Store {
         todo!()
     }
 
+    /// Up to which sequence the log's records of an inode are dead ([`Command::Seal`]); 0 at first.
+    ///
+    /// # Errors
+    /// `Stale` when there is no such inode.
+    pub async fn sealed(&self, inode: InodeId) -> Result<Sequence, Error> {
+        let _ = inode;
+        todo!()
+    }
+
     /// Whether blocks with this hash are stored already in that content store (a hint: the writer
     /// decides when the block is set).
     ///
@@ -290,7 +299,8 @@ impl Store {
         todo!()
     }
 
-    /// Blocks whose count has been 0 since before `before`, for the collector.
+    /// Blocks whose count has been 0 since before `before`, for the collector; also those whose
+    /// deletion began and did not end.
     ///
     /// # Errors
     /// `Io`.
