@@ -9,6 +9,7 @@ mod filesystem;
 mod key;
 mod memory;
 mod object;
+mod s3;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ pub use content::Content;
 pub use filesystem::Filesystem;
 pub use memory::Memory;
 pub use object::Codec;
+pub use s3::{S3, S3Config, S3Credentials};
 use vocab::{BlockHash, StoreId};
 
 /// A future of this room.

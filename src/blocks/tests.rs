@@ -1,6 +1,14 @@
 //! What every content store must do, and what no object may get away with.
 
-use std::{fs::File, io::Write, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io::Write,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
 
 use bytes::Bytes;
 use reactor::rng::Rng;
@@ -9,7 +17,7 @@ use vocab::{
     limits::{BLOCK_BYTES, FRAME_BYTES},
 };
 
-use crate::{BlockKey, Codec, Content, Filesystem, Memory, Put, Store, StoreError};
+use crate::{BlockKey, Boxed, Codec, Content, Filesystem, Memory, Put, Store, StoreError};
 
 const FRAME: usize = FRAME_BYTES as usize;
 const CODECS: [Codec; 3] = [Codec::None, Codec::Lz4, Codec::Zstd];
@@ -277,6 +285,70 @@ async fn a_reader_survives_a_block_written_anew_in_another_codec() {
         victim.store.delete(&victim.key).await.unwrap();
         Content::new(victim.store.clone(), codec).put(&victim.key, &victim.plain).await.unwrap();
         assert_eq!(read_all(&reader, &victim.key, len).await.unwrap(), victim.plain);
+    }
+}
+
+/// Counts the GETs that pass.
+#[derive(Debug, Default)]
+struct Counted(Memory, AtomicU32);
+
+impl Store for Counted {
+    fn put<'a>(&'a self, key: &'a BlockKey, object: Bytes) -> Boxed<'a, Result<Put, StoreError>> {
+        self.0.put(key, object)
+    }
+
+    fn get<'a>(
+        &'a self,
+        key: &'a BlockKey,
+        from: u64,
+        len: u64,
+    ) -> Boxed<'a, Result<Bytes, StoreError>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.get(key, from, len)
+    }
+
+    fn delete<'a>(&'a self, key: &'a BlockKey) -> Boxed<'a, Result<(), StoreError>> {
+        self.0.delete(key)
+    }
+
+    fn list<'a>(
+        &'a self,
+        domain: StoreId,
+        after: Option<BlockHash>,
+        max: usize,
+    ) -> Boxed<'a, Result<(Vec<BlockHash>, bool), StoreError>> {
+        self.0.list(domain, after, max)
+    }
+
+    fn probe(&self) -> Boxed<'_, Result<Vec<String>, StoreError>> {
+        self.0.probe()
+    }
+
+    fn bytes_free(&self) -> Option<u64> {
+        self.0.bytes_free()
+    }
+}
+
+#[tokio::test]
+async fn a_read_asks_the_store_as_seldom_as_it_can() {
+    let plain = mixed(&mut Rng::from_seed(23), 40 * FRAME);
+    let (key, len) = (key(6, &plain), u32::try_from(plain.len()).unwrap());
+    // Codec, first frame, GETs when cold, GETs when warm.
+    let cases = [
+        (Codec::None, 0, 1, 1),
+        (Codec::None, 39, 1, 1),
+        (Codec::Zstd, 0, 1, 1),
+        (Codec::Zstd, 2, 1, 1),
+        (Codec::Zstd, 39, 2, 1),
+    ];
+    for (codec, first, cold, warm) in cases {
+        let store = Arc::new(Counted::default());
+        let content = Content::new(store.clone(), codec);
+        content.put(&key, &plain).await.unwrap();
+        for want in [cold, warm] {
+            content.frames(&key, len, first, 1).await.unwrap();
+            assert_eq!(store.1.swap(0, Ordering::Relaxed), want, "{codec:?} frame {first}");
+        }
     }
 }
 
