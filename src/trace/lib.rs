@@ -2,4 +2,7 @@
 //!
 //! Absent: decisions. Nothing here changes what a client is answered.
 
+pub mod log;
+pub mod stamp;
+
 pub use tracing::{debug, error, info, warn};
