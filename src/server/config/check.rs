@@ -1,0 +1,155 @@
+//! What must hold between keys: names lead somewhere, and nothing is used twice.
+
+use std::{collections::BTreeMap, path::Path};
+
+use vocab::limits::SEGMENT_BYTES;
+
+use super::{
+    Config, ContentKind, MetadataStore,
+    reader::{Walk, nearest},
+    tree::{Node, Value},
+};
+
+/// Log segments that a slice needs to go on writing while another one is emptied.
+const SEGMENTS_MIN: u64 = 2;
+
+/// Notes every contradiction.
+pub(super) fn check(config: &Config, root: &Node, walk: &Walk<'_>) {
+    shares(config, root, walk);
+    folders(config, root, walk);
+    reactors(config, root, walk);
+    if !config.nfs.enabled {
+        walk.problem(line(root, "adapters.nfs.enabled"), "adapters.nfs.enabled", {
+            "no adapter is left, so nothing would be served; set it to true"
+        });
+    }
+    let fixed = config.nfs.port != 0 && config.metrics.enabled;
+    if fixed && config.nfs.port == config.metrics.port {
+        let text = format!("port {} is adapters.nfs.port too; choose another", config.metrics.port);
+        walk.problem(line(root, "metrics.port"), "metrics.port", text);
+    }
+}
+
+fn shares(config: &Config, root: &Node, walk: &Walk<'_>) {
+    if config.shares.is_empty() {
+        walk.problem(line(root, "shares"), "shares", {
+            "none, so nothing would be served; add one, for example \
+             {name: /export, metadata_store: NAME, content_store: NAME}"
+        });
+    }
+    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+    for (index, share) in config.shares.iter().enumerate() {
+        let problem = |key: &str, text: String| {
+            let path = format!("shares.{index}.{key}");
+            walk.problem(line(root, &path), &path, text);
+        };
+        let name = share.vfs.name.as_str();
+        if !name.is_empty() {
+            if !name.starts_with('/') || name.len() < 2 || name.ends_with('/') {
+                problem("name", format!("expected a path such as /export, not `{name}`"));
+            }
+            if let Some(first) = seen.insert(name, index) {
+                problem("name", format!("`{name}` is shares.{first} too; rename one of them"));
+            }
+        }
+        let stores = [
+            ("metadata", &share.metadata_store, config.metadata.keys().collect::<Vec<_>>()),
+            ("content", &share.content_store, config.content.keys().collect()),
+        ];
+        for (kind, store, known) in stores {
+            if store.is_empty() || known.contains(&store) {
+                continue;
+            }
+            let near = nearest(store, known.iter().map(|name| name.as_str()));
+            let cure = match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("define it below {kind}.stores"),
+            };
+            problem(&format!("{kind}_store"), format!("no {kind} store `{store}`; {cure}"));
+        }
+    }
+}
+
+/// Two stores in one folder would overwrite each other.
+fn folders(config: &Config, root: &Node, walk: &Walk<'_>) {
+    let mut folders: Vec<(String, &Path)> = vec![("cache.path".to_owned(), &config.cache.path)];
+    for (name, store) in &config.metadata {
+        if let MetadataStore::Lsm { path } = store {
+            folders.push((format!("metadata.stores.{name}.badger.db_path"), path));
+        }
+    }
+    for (name, store) in &config.content {
+        if let ContentKind::Filesystem { path } = &store.kind {
+            folders.push((format!("content.stores.{name}.filesystem.path"), path));
+        }
+    }
+    folders.retain(|(_, path)| !path.as_os_str().is_empty());
+    for (index, (key, path)) in folders.iter().enumerate() {
+        let within = |other: &Path| path.starts_with(other) || other.starts_with(path);
+        if let Some((other, there)) = folders[..index].iter().find(|(_, there)| within(there)) {
+            let text = format!(
+                "{} and {} of {other} lie in each other; give each a folder of its own",
+                path.display(),
+                there.display()
+            );
+            walk.problem(line(root, key), key, text);
+        }
+    }
+    let mut buckets: BTreeMap<(&str, &str, &str), &str> = BTreeMap::new();
+    for (name, store) in &config.content {
+        let ContentKind::S3(s3) = &store.kind else { continue };
+        let place = (s3.endpoint.as_deref().unwrap_or_default(), &*s3.bucket, &*s3.prefix);
+        if let Some(other) = buckets.insert(place, name) {
+            let key = format!("content.stores.{name}.s3.bucket");
+            let text = format!("the same bucket and prefix as content.stores.{other}; set prefix");
+            walk.problem(line(root, &key), &key, text);
+        }
+    }
+}
+
+fn reactors(config: &Config, root: &Node, walk: &Walk<'_>) {
+    let cores = &config.reactors.cores;
+    if let Some(count) = config.reactors.count
+        && !cores.is_empty()
+        && count != cores.len()
+    {
+        let text = format!("{} cores for {count} reactors; leave count out", cores.len());
+        walk.problem(line(root, "reactors.cores"), "reactors.cores", text);
+    }
+    if let Some(core) = cores.iter().enumerate().find(|(i, core)| cores[..*i].contains(core)) {
+        let text = format!("core {} stands there twice", core.1);
+        walk.problem(line(root, "reactors.cores"), "reactors.cores", text);
+    }
+    let reactors = config.reactors.count.unwrap_or(cores.len()).max(1);
+    let reactors = u64::try_from(reactors).unwrap_or(u64::MAX);
+    let least = reactors.saturating_mul(SEGMENTS_MIN * u64::from(SEGMENT_BYTES));
+    if config.cache.log_size.0 < least {
+        let text =
+            format!("too small for {reactors} reactors; expected at least {}Mi", least >> 20);
+        walk.problem(line(root, "cache.log_size"), "cache.log_size", text);
+    }
+}
+
+/// The line of a key, or of what is nearest above it in the file.
+fn line(root: &Node, path: &str) -> u64 {
+    let mut node = root;
+    let mut line = 0;
+    for part in path.split('.') {
+        let below = match &node.value {
+            Value::Map(entries) => {
+                entries.iter().find(|(key, _)| key == part).map(|(_, node)| node)
+            }
+            Value::List(items) => part.parse().ok().and_then(|index: usize| items.get(index)),
+            Value::Null | Value::Text(_) => None,
+        };
+        // A flat key has no group above it.
+        match below {
+            Some(below) => {
+                node = below;
+                line = below.line;
+            }
+            None => continue,
+        }
+    }
+    line
+}
