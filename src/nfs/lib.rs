@@ -1,3 +1,256 @@
 //! NFS: wire codec, dispatch table, one file per procedure.
 //!
-//! Absent: decisions about permission, locks and durability; they are made in [`vfs`].
+//! Absent: decisions about permission, locks and durability; they are made in [`vfs`]. UDP, and
+//! versions 2 and 4.
+
+mod connection;
+mod credentials;
+mod dispatch;
+mod drc;
+mod inbox;
+mod link;
+pub mod metrics;
+mod mount;
+mod ops;
+mod replies;
+mod signal;
+mod status;
+mod wire;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use reactor::{
+    mailbox::Remote,
+    net::{Listening, Stream},
+};
+use trace::{debug, info};
+use vfs::Vfs;
+use vocab::limits::RECORD_BYTES_MAX;
+
+use crate::{dispatch::Nfs, drc::Drc, inbox::Buffers, link::Link, signal::Signal};
+
+/// How to serve.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen, for NFS and MOUNT alike. Port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Most bytes of one RPC record; a longer one ends its connection.
+    pub record_bytes_max: u32,
+    /// Most requests under way on one connection; further ones are not received.
+    pub in_flight_max: usize,
+    /// Most bytes of requests under way and of replies asked for or not yet taken, on one
+    /// connection; further requests are not received.
+    pub in_flight_bytes_max: usize,
+    /// Most connections; further ones are turned away.
+    pub connections_max: usize,
+    /// Most replies kept for calls that must not run twice.
+    pub duplicates_max: usize,
+    /// How long they are kept.
+    pub duplicates_age: Duration,
+}
+
+impl Config {
+    /// The defaults, at an address.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        Self {
+            address,
+            record_bytes_max: RECORD_BYTES_MAX,
+            in_flight_max: 256,
+            in_flight_bytes_max: 16 * 1024 * 1024,
+            connections_max: 4096,
+            duplicates_max: 65_536,
+            duplicates_age: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Serves NFS version 3 and MOUNT version 3 over TCP on all the reactors, until it is stopped. Call
+/// it on a plain thread.
+///
+/// # Errors
+/// The kernel's: for example the port is taken.
+pub fn serve(config: Config, vfs: Vfs, remotes: &[Remote]) -> io::Result<Server> {
+    static SERVERS: AtomicU64 = AtomicU64::new(0);
+    let metrics = |remote: &Remote| (remote.id(), Arc::new(metrics::PerReactor::new()));
+    let shared = Arc::new(Shared {
+        id: SERVERS.fetch_add(1, Relaxed),
+        drc: Arc::new(Drc::new(drc::Bounds {
+            replies_max: config.duplicates_max,
+            age_max: config.duplicates_age,
+        })),
+        mounts: Arc::default(),
+        metrics: remotes.iter().map(metrics).collect(),
+        connections: AtomicUsize::new(0),
+        vfs,
+        config,
+    });
+    let on_stream = {
+        let shared = shared.clone();
+        move |stream, peer| local(&shared).open(&shared, stream, peer)
+    };
+    let listening = reactor::net::listen(remotes, shared.config.address, on_stream)?;
+    info!(address = %listening.address(), "serving NFS");
+    Ok(Server { shared, address: listening.address(), listening, remotes: remotes.to_vec() })
+}
+
+/// A running server. Dropped without [`Server::stop`], it accepts no more; connections go on.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    listening: Listening,
+    remotes: Vec<Remote>,
+}
+
+impl Server {
+    /// Where it listens, also when the port was 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn metrics(&self) -> metrics::Snapshot {
+        metrics::snapshot(self.shared.metrics.values())
+    }
+
+    /// Stops: accepts and receives no more, answers what is under way, and cuts what is not through
+    /// at the deadline. Call it on a plain thread, while the reactors run.
+    pub fn stop(self, deadline: Duration) -> Stopped {
+        self.listening.stop();
+        let stop = |remote: &Remote| {
+            let shared = self.shared.clone();
+            remote.call(move || async move { local(&shared).stop(&shared, deadline).await })
+        };
+        let forced: Vec<_> = self.remotes.iter().map(stop).collect();
+        // A reactor that is gone took its connections along.
+        let forced = forced.into_iter().filter_map(|forced| forced.wait().ok()).sum();
+        info!(address = %self.address, forced, "stopped serving NFS");
+        Stopped { forced, metrics: metrics::snapshot(self.shared.metrics.values()) }
+    }
+}
+
+/// How a stop went.
+#[derive(Clone, Debug)]
+pub struct Stopped {
+    /// Connections that were cut at the deadline, with requests or replies on them.
+    pub forced: usize,
+    /// The counters at the end.
+    pub metrics: metrics::Snapshot,
+}
+
+/// A server, as its reactors share it.
+#[derive(Debug)]
+struct Shared {
+    /// Which server of this process.
+    id: u64,
+    config: Config,
+    vfs: Vfs,
+    drc: Arc<Drc>,
+    mounts: Arc<mount::table::Table>,
+    metrics: BTreeMap<usize, Arc<metrics::PerReactor>>,
+    /// Open connections.
+    connections: AtomicUsize,
+}
+
+/// A server's part on one reactor.
+struct Local {
+    nfs: Rc<Nfs>,
+    buffers: Rc<Buffers>,
+    links: RefCell<BTreeMap<u64, Rc<Link>>>,
+    next_link: Cell<u64>,
+    stopping: Cell<bool>,
+    emptied: Signal,
+}
+
+thread_local! {
+    /// The parts of the servers on this reactor. A server that never stops keeps its own.
+    static LOCALS: RefCell<BTreeMap<u64, Rc<Local>>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+fn local(shared: &Shared) -> Rc<Local> {
+    LOCALS.with_borrow_mut(|locals| {
+        locals.entry(shared.id).or_insert_with(|| Rc::new(Local::new(shared))).clone()
+    })
+}
+
+impl Local {
+    fn new(shared: &Shared) -> Self {
+        let reactor = reactor::current().expect("connections belong to reactors").id();
+        let nfs = Nfs {
+            vfs: shared.vfs.clone(),
+            drc: shared.drc.clone(),
+            mounts: shared.mounts.clone(),
+            metrics: shared.metrics[&reactor].clone(),
+            shares: RefCell::default(),
+        };
+        Self {
+            nfs: Rc::new(nfs),
+            buffers: Rc::new(Buffers::new(shared.config.record_bytes_max as usize)),
+            links: RefCell::default(),
+            next_link: Cell::new(0),
+            stopping: Cell::new(false),
+            emptied: Signal::default(),
+        }
+    }
+
+    /// Takes a new connection.
+    fn open(self: Rc<Self>, shared: &Arc<Shared>, stream: Stream, peer: SocketAddr) {
+        let metrics = self.nfs.metrics.clone();
+        if shared.connections.fetch_add(1, Relaxed) >= shared.config.connections_max
+            || self.stopping.get()
+        {
+            shared.connections.fetch_sub(1, Relaxed);
+            metrics.refused();
+            debug!(%peer, "turned away");
+            return stream.shutdown();
+        }
+        metrics.accepted();
+        debug!(%peer, "connected");
+        let limits = link::Limits {
+            record_bytes_max: shared.config.record_bytes_max as usize,
+            in_flight_max: shared.config.in_flight_max,
+            bytes_max: shared.config.in_flight_bytes_max,
+        };
+        let link = Rc::new(Link::new(stream, peer, limits, metrics, self.buffers.clone()));
+        let id = self.next_link.replace(self.next_link.get() + 1);
+        self.links.borrow_mut().insert(id, link.clone());
+        let shared = shared.clone();
+        reactor::spawn(async move {
+            connection::serve(self.nfs.clone(), link).await;
+            self.links.borrow_mut().remove(&id);
+            self.nfs.metrics.closed();
+            shared.connections.fetch_sub(1, Relaxed);
+            self.emptied.notify();
+        });
+    }
+
+    /// Ends all connections; the number of those that had to be cut.
+    async fn stop(self: Rc<Self>, shared: &Shared, deadline: Duration) -> usize {
+        self.stopping.set(true);
+        self.links.borrow().values().for_each(|link| link.stop());
+        let empty = self.emptied.until(|| self.links.borrow().is_empty().then_some(()));
+        let is_empty = reactor::timeout(deadline, empty).await.is_some();
+        let left: Vec<_> = self.links.borrow().values().cloned().collect();
+        if !is_empty {
+            left.iter().for_each(|link| link.break_off());
+            self.emptied.until(|| self.links.borrow().is_empty().then_some(())).await;
+        }
+        left.iter().for_each(|_| self.nfs.metrics.forced());
+        LOCALS.with_borrow_mut(|locals| locals.remove(&shared.id));
+        left.len()
+    }
+}

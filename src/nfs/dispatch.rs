@@ -1,0 +1,360 @@
+//! From a record to a procedure and from its result to a reply: the table of both programs.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use vfs::{Caller, Vfs, handle::Handle};
+use vocab::limits::TRANSFER_BYTES_MAX;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::{
+    connection::{NoCall, Service, Started},
+    drc::{Begin, Drc, Key, Ticket},
+    link::Link,
+    metrics::{Class, PerReactor, PerShare},
+    mount, ops,
+    ops::Request,
+    wire::{
+        mount as mount3,
+        rpc::{self, BadCall, Refusal},
+        v3::{self, data, fail::Failed, listing, names, object},
+        xdr::{Encode, Malformed, Reader, Writer},
+    },
+};
+
+/// Bytes of a reply that carries neither data nor a listing, about.
+const REPLY_BYTES: usize = 512;
+
+/// The service of one reactor.
+#[derive(Debug)]
+pub(crate) struct Nfs {
+    pub(crate) vfs: Vfs,
+    pub(crate) drc: Arc<Drc>,
+    pub(crate) mounts: Arc<mount::table::Table>,
+    pub(crate) metrics: Arc<PerReactor>,
+    /// Shares seen on this reactor. The first stands for none.
+    pub(crate) shares: RefCell<Vec<Arc<PerShare>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Procedure {
+    Nfs(v3::Procedure),
+    Mount(mount3::Procedure),
+}
+
+/// A call that has a procedure and a caller.
+#[derive(Debug)]
+struct Call {
+    record: Bytes,
+    /// Where the arguments begin.
+    args_at: usize,
+    xid: u32,
+    procedure: Procedure,
+    caller: Caller,
+    arrived: Duration,
+}
+
+impl Procedure {
+    /// RFC 5531 section 9: the program, then its version, then the procedure.
+    fn of(call: &rpc::Call<'_>) -> Result<Self, Refusal> {
+        let check = |version: u32| match call.version == version {
+            true => Ok(()),
+            false => Err(Refusal::ProgramMismatch { low: version, high: version }),
+        };
+        let found = match call.program {
+            v3::PROGRAM => {
+                check(v3::VERSION)?;
+                v3::Procedure::from_number(call.procedure).map(Self::Nfs)
+            }
+            mount3::PROGRAM => {
+                check(mount3::VERSION)?;
+                mount3::Procedure::from_number(call.procedure).map(Self::Mount)
+            }
+            _ => return Err(Refusal::ProgramUnavailable),
+        };
+        found.ok_or(Refusal::ProcedureUnavailable)
+    }
+
+    /// For the metrics.
+    fn index(self) -> usize {
+        match self {
+            Self::Nfs(procedure) => procedure as usize,
+            Self::Mount(procedure) => v3::Procedure::ALL.len() + procedure as usize,
+        }
+    }
+}
+
+impl Service for Nfs {
+    fn start(
+        self: &Rc<Self>,
+        link: &Rc<Link>,
+        record: Bytes,
+        arrived: Duration,
+    ) -> Result<Option<Started<impl Future<Output = ()> + 'static>>, NoCall> {
+        let refuse = |xid, refusal: Refusal| {
+            link.reply(0, |writer| refusal.encode(writer, xid), Vec::new());
+            Ok(None)
+        };
+        let call = match rpc::Call::decode(&record) {
+            Ok(call) => call,
+            Err(BadCall::Version { xid }) => return refuse(xid, Refusal::RpcMismatch),
+            Err(BadCall::Malformed) => return Err(NoCall),
+        };
+        let procedure = match Procedure::of(&call) {
+            Ok(procedure) => procedure,
+            Err(refusal) => return refuse(call.xid, refusal),
+        };
+        let credentials = match link.credentials.caller(&call.credential, &call.verifier) {
+            Ok(credentials) => credentials,
+            Err(stat) => return refuse(call.xid, Refusal::Auth(stat)),
+        };
+        let caller = Caller { credentials, address: link.peer.ip() };
+        let args_at = record.len() - call.args.len();
+        let reply_bytes = reply_bytes(procedure, call.args);
+        let xid = call.xid;
+        let call = Call { record, args_at, xid, procedure, caller, arrived };
+        let task = run(self.clone(), link.clone(), call);
+        Ok(Some(Started { reply_bytes, task }))
+    }
+}
+
+/// What a reply may weigh, for the bounds of the connection.
+fn reply_bytes(procedure: Procedure, args: &[u8]) -> usize {
+    let mut reader = Reader::new(args);
+    let asked = match procedure {
+        Procedure::Nfs(v3::Procedure::Read) => {
+            data::ReadArgs::decode(&mut reader).map_or(0, |args| args.count)
+        }
+        Procedure::Nfs(v3::Procedure::ReadDir) => {
+            listing::ReadDirArgs::decode(&mut reader).map_or(0, |args| args.count)
+        }
+        Procedure::Nfs(v3::Procedure::ReadDirPlus) => {
+            listing::ReadDirPlusArgs::decode(&mut reader).map_or(0, |args| args.maxcount)
+        }
+        Procedure::Nfs(_) | Procedure::Mount(_) => 0,
+    };
+    asked.min(TRANSFER_BYTES_MAX) as usize + REPLY_BYTES
+}
+
+/// Runs a call and sends its reply.
+async fn run(nfs: Rc<Nfs>, link: Rc<Link>, call: Call) {
+    match call.procedure {
+        Procedure::Mount(procedure) => run_mount(&nfs, &link, &call, procedure).await,
+        Procedure::Nfs(procedure) => match nfs.once(&link, &call, procedure).await {
+            Once::Run(ticket) => run_nfs(&nfs, &link, &call, procedure, ticket).await,
+            Once::Answered => {}
+        },
+    }
+    link.buffers.give_back(call.record);
+}
+
+async fn run_nfs(
+    nfs: &Rc<Nfs>,
+    link: &Link,
+    call: &Call,
+    procedure: v3::Procedure,
+    ticket: Option<Ticket>,
+) {
+    use v3::Procedure as P;
+    let request = Request {
+        vfs: &nfs.vfs,
+        caller: &call.caller,
+        record: &call.record,
+        seen: Cell::new(None),
+    };
+    let answer = Answer { nfs, link, call, ticket };
+    let mut args = Reader::new(&call.record[call.args_at..]);
+    macro_rules! op {
+        ($args:ty, $op:ident) => {
+            match <$args>::decode(&mut args) {
+                Ok(args) => answer.outcome(&request, ops::$op::run(&request, args).await),
+                Err(Malformed) => answer.garbage(),
+            }
+        };
+    }
+    match procedure {
+        P::Null => answer.ok(ops::null::run()),
+        P::GetAttr => op!(object::HandleArgs<'_>, getattr),
+        P::SetAttr => op!(object::SetAttrArgs<'_>, setattr),
+        P::Lookup => op!(names::Place<'_>, lookup),
+        P::Access => op!(object::AccessArgs<'_>, access),
+        P::ReadLink => op!(object::HandleArgs<'_>, readlink),
+        P::Read => op!(data::ReadArgs<'_>, read),
+        P::Write => op!(data::WriteArgs<'_>, write),
+        P::Create => op!(names::CreateArgs<'_>, create),
+        P::Mkdir => op!(names::MkdirArgs<'_>, mkdir),
+        P::Symlink => op!(names::SymlinkArgs<'_>, symlink),
+        P::Mknod => op!(names::MknodArgs<'_>, mknod),
+        P::Remove => op!(names::Place<'_>, remove),
+        P::Rmdir => op!(names::Place<'_>, rmdir),
+        P::Rename => op!(names::RenameArgs<'_>, rename),
+        P::Link => op!(names::LinkArgs<'_>, link),
+        P::ReadDir => op!(listing::ReadDirArgs<'_>, readdir),
+        P::ReadDirPlus => op!(listing::ReadDirPlusArgs<'_>, readdirplus),
+        P::FsStat => op!(object::HandleArgs<'_>, fsstat),
+        P::FsInfo => op!(object::HandleArgs<'_>, fsinfo),
+        P::PathConf => op!(object::HandleArgs<'_>, pathconf),
+        P::Commit => op!(data::CommitArgs<'_>, commit),
+    }
+}
+
+async fn run_mount(nfs: &Rc<Nfs>, link: &Link, call: &Call, procedure: mount3::Procedure) {
+    use mount3::Procedure as P;
+    let Nfs { vfs, mounts, .. } = &**nfs;
+    let caller = &call.caller;
+    let answer = Answer { nfs, link, call, ticket: None };
+    let path = || mount3::PathArgs::decode(&mut Reader::new(&call.record[call.args_at..]));
+    match procedure {
+        P::Null => answer.ok(mount::null::run()),
+        P::Mnt => match path() {
+            Ok(args) => match mount::mnt::run(vfs, mounts, caller, args).await {
+                Ok(done) => answer.ok(done),
+                Err(failed) => answer.plain(failed, Class::Refused),
+            },
+            Err(Malformed) => answer.garbage(),
+        },
+        P::Dump => answer.ok(mount::dump::run(mounts)),
+        P::Umnt => match path() {
+            Ok(args) => answer.ok(mount::umnt::run(mounts, caller, &args)),
+            Err(Malformed) => answer.garbage(),
+        },
+        P::UmntAll => answer.ok(mount::umntall::run(mounts, caller)),
+        P::Export => answer.ok(mount::export::run(vfs)),
+    }
+}
+
+/// Whether a call still has to run.
+enum Once {
+    /// It has; its reply is for the ticket, if there is one.
+    Run(Option<Ticket>),
+    /// It ran before, and was answered the same again, or is better not answered.
+    Answered,
+}
+
+impl Nfs {
+    /// Sees to it that a call runs once, if running it twice would tell.
+    async fn once(&self, link: &Link, call: &Call, procedure: v3::Procedure) -> Once {
+        let args = &call.record[call.args_at..];
+        if !is_once(procedure, args) {
+            return Once::Run(None);
+        }
+        let key = Key {
+            client: call.caller.address,
+            xid: call.xid,
+            procedure: procedure as u32,
+            uid: call.caller.credentials.as_ref().map(|credentials| credentials.uid),
+            args: xxh3_64(args),
+        };
+        let reply = match self.drc.begin(key, call.arrived) {
+            Begin::First(ticket) => return Once::Run(Some(ticket)),
+            Begin::Finished(reply) => Some(reply),
+            Begin::Running(reply) => reply.await.ok(),
+            Begin::Crowded => None,
+        };
+        self.metrics.duplicate();
+        if let Some(reply) = reply {
+            link.reply(0, |writer| writer.fixed(&reply), Vec::new());
+        }
+        Once::Answered
+    }
+
+    /// The counters of the share of a request.
+    fn share(&self, seen: Option<Handle>) -> Arc<PerShare> {
+        let key = seen.map(|handle| (handle.store, handle.share));
+        let known = self.shares.borrow().iter().find(|share| share.key == key).cloned();
+        known.unwrap_or_else(|| {
+            // A share that is gone, or never was, is not worth counters of its own.
+            let name = seen.and_then(|handle| self.vfs.share_name(&handle));
+            let key = key.filter(|_| name.is_some());
+            if key.is_none() && seen.is_some() {
+                return self.share(None);
+            }
+            let share = self.metrics.share(key, name.unwrap_or_default());
+            self.shares.borrow_mut().push(share.clone());
+            share
+        })
+    }
+}
+
+/// Whether running a call twice would tell (RFC 1813 section 4.1).
+fn is_once(procedure: v3::Procedure, args: &[u8]) -> bool {
+    use v3::Procedure as P;
+    match procedure {
+        P::Create | P::Mkdir | P::Symlink | P::Mknod => true,
+        P::Remove | P::Rmdir | P::Rename | P::Link => true,
+        P::SetAttr => object::SetAttrArgs::decode(&mut Reader::new(args))
+            .is_ok_and(|args| args.guard.is_some() || args.set.size.is_some()),
+        P::Null | P::GetAttr | P::Lookup | P::Access | P::ReadLink | P::Read | P::Write => false,
+        P::ReadDir | P::ReadDirPlus | P::FsStat | P::FsInfo | P::PathConf | P::Commit => false,
+    }
+}
+
+/// The end of a call.
+struct Answer<'a> {
+    nfs: &'a Nfs,
+    link: &'a Link,
+    call: &'a Call,
+    ticket: Option<Ticket>,
+}
+
+impl Answer<'_> {
+    /// The result of an NFS procedure.
+    fn outcome<T: Encode>(self, request: &Request<'_>, outcome: Result<T, Failed>) {
+        let class = outcome.as_ref().map_or_else(|failed| Class::of(failed.status), |_| Class::Ok);
+        self.send(request.seen.get(), outcome, class);
+    }
+
+    /// Results that belong to no share.
+    fn plain(self, body: impl Encode, class: Class) {
+        self.send(None, body, class);
+    }
+
+    fn ok(self, body: impl Encode) {
+        self.plain(body, Class::Ok);
+    }
+
+    /// The arguments could not be read.
+    fn garbage(self) {
+        let (xid, link) = (self.call.xid, self.link);
+        link.reply(0, |writer| Refusal::GarbageArgs.encode(writer, xid), Vec::new());
+        self.count(None, Class::Garbage);
+    }
+
+    fn send(mut self, seen: Option<Handle>, mut body: impl Encode, class: Class) {
+        let tail = body.take_tail();
+        let xid = self.call.xid;
+        let fsid = seen.map_or(0, |handle| fsid(&handle));
+        let encode = |writer: &mut Writer<'_>| {
+            rpc::success(writer, xid);
+            body.encode(writer);
+        };
+        // "Not now" is no result: asked again, the call may run.
+        match self.ticket.take().filter(|_| class != Class::Busy) {
+            None => self.link.reply(fsid, encode, tail),
+            Some(ticket) => {
+                let mut reply = BytesMut::with_capacity(REPLY_BYTES);
+                encode(&mut Writer::new(&mut reply, fsid));
+                let reply = reply.freeze();
+                ticket.finish(&reply, reactor::clock::monotonic());
+                self.link.reply(fsid, |writer| writer.fixed(&reply), Vec::new());
+            }
+        }
+        self.count(seen, class);
+    }
+
+    fn count(&self, seen: Option<Handle>, class: Class) {
+        let took = reactor::clock::monotonic().saturating_sub(self.call.arrived);
+        let share = self.nfs.share(seen);
+        self.nfs.metrics.ended(self.call.procedure.index(), &share, class, took);
+    }
+}
+
+/// `fattr3.fsid`: shares of different stores may have the same number.
+fn fsid(handle: &Handle) -> u64 {
+    handle.store.0.wrapping_add(u64::from(handle.share.0))
+}

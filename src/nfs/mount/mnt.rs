@@ -1,0 +1,24 @@
+//! MNT (RFC 1813 appendix I, section 5.2.1): from a path to a handle.
+
+use vfs::{Caller, Vfs};
+
+use super::table::Table;
+use crate::{
+    status,
+    wire::mount::{MntDone, MntFailed, PathArgs},
+};
+
+pub(crate) async fn run(
+    vfs: &Vfs,
+    table: &Table,
+    caller: &Caller,
+    args: PathArgs<'_>,
+) -> Result<MntDone, MntFailed> {
+    match vfs.mount(caller, args.path).await {
+        Ok(found) => {
+            table.add(caller.address, args.path);
+            Ok(MntDone(found.handle.encode()))
+        }
+        Err(error) => Err(MntFailed(status::mount(error))),
+    }
+}
