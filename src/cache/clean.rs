@@ -111,6 +111,12 @@ impl Clean {
         self.bytes
     }
 
+    /// The budget.
+    #[must_use]
+    pub fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
     /// Takes one entry out, or moves one on.
     fn evict(&mut self) {
         if self.small_bytes > self.bytes_max / 10 || self.main.is_empty() {
@@ -161,12 +167,13 @@ fn weigh(bytes: &Bytes) -> u64 {
     bytes.len() as u64 + ENTRY_BYTES
 }
 
-type ByContent = BuildHasherDefault<ContentHasher>;
+/// Builds hashers for tables by [`FrameKey`].
+pub type ByContent = BuildHasherDefault<ContentHasher>;
 
 /// The hash is uniform already, whoever wrote the block: eight bytes of it and the frame's number
 /// are a good hash.
 #[derive(Debug, Default)]
-struct ContentHasher(u64);
+pub struct ContentHasher(u64);
 
 impl Hasher for ContentHasher {
     fn write(&mut self, bytes: &[u8]) {

@@ -58,8 +58,8 @@ pub struct Dirty {
 pub struct Inserted {
     /// The block was clean before.
     pub born: bool,
-    /// All `BLOCK_BYTES` are dirty now.
-    pub full: bool,
+    /// All `BLOCK_BYTES` became dirty by this.
+    pub filled: bool,
 }
 
 /// A part of a read.
@@ -113,40 +113,65 @@ impl Dirty {
         block.bytes += len;
         block.written = now;
         self.bytes = self.bytes + u64::from(block.bytes) - u64::from(before);
-        Inserted { born, full: block.bytes == BLOCK_BYTES }
+        Inserted { born, filled: block.is_full() && before < BLOCK_BYTES }
     }
 
     /// Exchanges what is left of a record in a block for views of `bytes`, which hold the same: the
-    /// whole of what was inserted at `from`.
-    pub fn exchange(&mut self, index: BlockIndex, from: u32, sequence: Sequence, bytes: &Bytes) {
-        let Some(block) = self.blocks.get_mut(&index) else { return };
+    /// whole of what was inserted at `from`. Whether anything is left of it.
+    pub fn exchange(
+        &mut self,
+        index: BlockIndex,
+        from: u32,
+        sequence: Sequence,
+        bytes: &Bytes,
+    ) -> bool {
+        let Some(block) = self.blocks.get_mut(&index) else { return false };
+        let mut left = false;
         let to = from + u32::try_from(bytes.len()).expect("a record is shorter than a block");
         for (&at, range) in block.ranges.range_mut(from..to) {
             if range.sequence == sequence {
                 let start = (at - from) as usize;
                 range.bytes = bytes.slice(start..start + range.bytes.len());
+                left = true;
             }
         }
+        left
     }
 
-    /// Drops all bytes at `size` and beyond.
-    pub fn cut(&mut self, size: u64, shadowed: &mut Vec<DirtyRange>) {
+    /// Drops all bytes at `size` and beyond. The blocks that have nothing dirty left, and their age.
+    pub fn cut(
+        &mut self,
+        size: u64,
+        shadowed: &mut Vec<DirtyRange>,
+    ) -> Vec<(BlockIndex, Sequence)> {
         let (first, keep) = split(size);
         let indexes: Vec<BlockIndex> =
             self.blocks.range(first..).map(|(&index, _)| index).collect();
+        let mut vanished = Vec::new();
         for index in indexes {
             let from = if index == first { keep } else { 0 };
-            self.clear(index, from, shadowed);
+            let block = self.blocks.get_mut(&index).expect("it was just seen");
+            let before = block.bytes;
+            block.clear(from, BLOCK_BYTES, shadowed);
+            self.bytes = self.bytes + u64::from(block.bytes) - u64::from(before);
+            if block.ranges.is_empty() {
+                vanished.push((index, block.born));
+                self.blocks.remove(&index);
+            }
         }
+        vanished
     }
 
-    /// All ranges of a block as they are now, on their way to the content store; `None` when
+    /// Begins the journey of a block to the content store; [`Dirty::snapshot`] follows. Refused when
     /// nothing is dirty there or an earlier snapshot is still travelling.
-    pub fn upload_begin(&mut self, index: BlockIndex) -> Option<Snapshot> {
+    pub fn upload_begin(&mut self, index: BlockIndex) -> bool {
+        self.blocks.contains_key(&index) && self.uploading.insert(index)
+    }
+
+    /// All ranges of a block as they are now; `None` when a cut has taken them all.
+    #[must_use]
+    pub fn snapshot(&self, index: BlockIndex) -> Option<Snapshot> {
         let block = self.blocks.get(&index)?;
-        if !self.uploading.insert(index) {
-            return None;
-        }
         let ranges: Vec<(u32, Bytes)> =
             block.ranges.iter().map(|(&from, range)| (from, range.bytes.clone())).collect();
         let end = block.ranges.iter().next_back().map_or(0, |(from, last)| from + len_of(last));
@@ -158,13 +183,19 @@ impl Dirty {
         self.uploading.remove(&index);
     }
 
-    /// The snapshot arrived: drops ranges up to its watermark. When younger ones stay, the block is
-    /// pending again, and its new age is given.
-    pub fn uploaded(&mut self, index: BlockIndex, watermark: Sequence) -> Option<Sequence> {
+    /// The snapshot arrived: takes out ranges up to its watermark. When younger ones stay, the block
+    /// is pending again, and its new age is given.
+    pub fn uploaded(
+        &mut self,
+        index: BlockIndex,
+        watermark: Sequence,
+        taken: &mut Vec<DirtyRange>,
+    ) -> Option<Sequence> {
         self.uploading.remove(&index);
         let block = self.blocks.get_mut(&index)?;
         let before = block.bytes;
-        block.ranges.retain(|_, range| range.sequence > watermark);
+        let old = block.ranges.extract_if(.., |_, range| range.sequence <= watermark);
+        taken.extend(old.map(|(_, range)| range));
         block.bytes = block.ranges.values().map(len_of).sum();
         self.bytes = self.bytes + u64::from(block.bytes) - u64::from(before);
         let oldest = block.ranges.values().map(|range| range.sequence).min();
@@ -232,16 +263,6 @@ impl Dirty {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.blocks.is_empty() && self.uploading.is_empty()
-    }
-
-    fn clear(&mut self, index: BlockIndex, from: u32, shadowed: &mut Vec<DirtyRange>) {
-        let Some(block) = self.blocks.get_mut(&index) else { return };
-        let before = block.bytes;
-        block.clear(from, BLOCK_BYTES, shadowed);
-        self.bytes = self.bytes + u64::from(block.bytes) - u64::from(before);
-        if block.ranges.is_empty() {
-            self.blocks.remove(&index);
-        }
     }
 }
 
@@ -343,13 +364,14 @@ mod tests {
         let (mut dirty, mut gone) = (Dirty::default(), Vec::new());
         dirty.insert(B0, 0, range(1, 10), Duration::ZERO, &mut gone);
         dirty.insert(B0, 4, range(5, 2), Duration::ZERO, &mut gone);
-        assert_eq!(dirty.upload_begin(B0).unwrap().ranges.len(), 3);
-        assert!(dirty.upload_begin(B0).is_none(), "one at a time");
+        assert!(dirty.upload_begin(B0));
+        assert!(!dirty.upload_begin(B0), "one at a time");
+        assert_eq!(dirty.snapshot(B0).unwrap().ranges.len(), 3);
         assert_eq!(dirty.state(B0), BlockState::Uploading);
-        assert_eq!(dirty.uploaded(B0, Sequence(4)), Some(Sequence(5)));
+        assert_eq!(dirty.uploaded(B0, Sequence(4), &mut gone), Some(Sequence(5)));
         assert_eq!(content(&dirty, B0, 0, 8), [0, 0, 0, 0, 5, 5, 0, 0]);
         assert_eq!(dirty.state(B0), BlockState::Pending);
-        assert_eq!(dirty.uploaded(B0, Sequence(5)), None);
+        assert_eq!(dirty.uploaded(B0, Sequence(5), &mut gone), None);
         assert_eq!(dirty.state(B0), BlockState::Uploaded);
         assert!(dirty.is_empty() && dirty.bytes() == 0);
     }
@@ -359,7 +381,8 @@ mod tests {
         let (mut dirty, mut gone) = (Dirty::default(), Vec::new());
         dirty.insert(B0, 10, range(1, 6), Duration::ZERO, &mut gone);
         dirty.insert(B0, 12, range(2, 2), Duration::ZERO, &mut gone);
-        dirty.exchange(B0, 10, Sequence(1), &Bytes::from_static(b"abcdef"));
+        assert!(dirty.exchange(B0, 10, Sequence(1), &Bytes::from_static(b"abcdef")));
+        assert!(!dirty.exchange(B0, 10, Sequence(9), &Bytes::from_static(b"zzzzzz")));
         assert_eq!(content(&dirty, B0, 10, 16), [b'a', b'b', 2, 2, b'e', b'f']);
     }
 
@@ -367,12 +390,13 @@ mod tests {
     fn a_cut_block_still_travels() {
         let (mut dirty, mut gone) = (Dirty::default(), Vec::new());
         dirty.insert(B0, 0, range(1, 10), Duration::ZERO, &mut gone);
-        assert!(dirty.upload_begin(B0).is_some());
-        dirty.cut(0, &mut gone);
+        assert!(dirty.upload_begin(B0));
+        assert_eq!(dirty.cut(0, &mut gone), [(B0, Sequence(1))]);
         dirty.insert(B0, 0, range(3, 5), Duration::ZERO, &mut gone);
-        assert!(dirty.upload_begin(B0).is_none(), "it must not overtake the first");
+        assert!(!dirty.upload_begin(B0), "it must not overtake the first");
         dirty.upload_failed(B0);
-        assert_eq!(dirty.upload_begin(B0).unwrap().end, 5);
+        assert!(dirty.upload_begin(B0));
+        assert_eq!(dirty.snapshot(B0).unwrap().end, 5);
     }
 
     #[test]
@@ -398,7 +422,7 @@ mod tests {
                 }
                 1 => {
                     let watermark = sequence.saturating_sub(rng.below(20));
-                    dirty.uploaded(index, Sequence(watermark));
+                    dirty.uploaded(index, Sequence(watermark), &mut gone);
                     model[which].iter_mut().for_each(|s| *s *= u64::from(*s > watermark));
                 }
                 _ => {

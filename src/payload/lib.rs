@@ -1,17 +1,39 @@
 //! The bytes of files: routing to slices, read-through, write, flush, truncate, sparse.
 //!
 //! Absent: names, permissions. A file is its id; who may touch it was decided in `vfs`.
+//!
+//! Reading order: `slice` and `file` (the state), `write`, `read` with `fetch`, then `flush` with
+//! `upload_queue` (how dirty blocks leave), `remove`, and `start` with `recover`.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+mod counters;
+mod event;
+mod fetch;
+mod file;
+mod flush;
+mod layout;
+mod read;
+mod recover;
+mod remove;
+mod slice;
+mod start;
+#[cfg(test)]
+mod tests;
+mod upload_queue;
+mod write;
 
-use blocks::Content;
+use std::{future::Future, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+
 use bytes::Bytes;
-use meta::Store;
 use reactor::mailbox::Remote;
+pub use upload::Place;
+use upload::Uploader;
 use vocab::{
-    Attr, Error, FileId, InodeId,
+    Attr, Error, FileId, InodeId, SliceId,
     durable::{Durable, Logged},
 };
+
+use counters::Counters;
+use slice::Slice;
 
 /// How the data path is laid out.
 #[derive(Clone, Debug)]
@@ -90,17 +112,6 @@ pub struct WriteDone {
     pub attr: Attr,
 }
 
-/// A metadata store and the content store of one of its shares: where a file's parts are.
-#[derive(Clone, Debug)]
-pub struct Place {
-    /// Its metadata store.
-    pub meta: Store,
-    /// Its content store's name, for the counts.
-    pub content_name: Arc<str>,
-    /// Its content store.
-    pub content: Content,
-}
-
 /// Counters for metrics and status, all slices together.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Gauges {
@@ -125,9 +136,27 @@ pub struct Gauges {
 }
 
 /// The data path of this server. Cloning shares it; usable from any reactor.
+///
+/// A file belongs to the slice that its id hashes to, and a slice to one reactor: what happens to a
+/// file happens there, one step after another, without locks.
 #[derive(Clone, Debug)]
 pub struct Payload {
-    _inner: Arc<()>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Tells the slices of this one from those of another one in the same process.
+    id: u64,
+    homes: Vec<Home>,
+    uploader: Uploader,
+}
+
+/// Where a slice lives.
+#[derive(Debug)]
+pub(crate) struct Home {
+    remote: Remote,
+    counters: Arc<Counters>,
 }
 
 impl Payload {
@@ -139,14 +168,13 @@ impl Payload {
     /// # Errors
     /// In words for the operator.
     pub fn start(config: &Config, reactors: &[Remote], places: Vec<Place>) -> Result<Self, String> {
-        let _ = (config, reactors, places);
-        todo!()
+        start::start(config, reactors, places)
     }
 
     /// Reads up to `len` bytes.
     ///
     /// # Errors
-    /// `Stale`, `Busy`, `Corrupt`, `Io`.
+    /// `Stale`, `Busy`, `Corrupt`, `Io`, `NoSpace`, `Stopping`.
     pub async fn read(
         &self,
         place: &Place,
@@ -154,14 +182,18 @@ impl Payload {
         offset: u64,
         len: u32,
     ) -> Result<ReadDone, Error> {
-        let _ = (place, inode, offset, len);
-        todo!()
+        let (slice, home) = self.home(place, inode);
+        if home.remote.is_current() {
+            return self.slice(slice)?.read(place, inode, offset, len).await;
+        }
+        let (this, place) = (self.clone(), place.clone());
+        away(home, async move || this.slice(slice)?.read(&place, inode, offset, len).await).await
     }
 
     /// Writes bytes (not empty, at most `TRANSFER_BYTES_MAX`).
     ///
     /// # Errors
-    /// `Stale`, `Busy` when the log stays full, `LogReadOnly`, `SyncFailed`, `TooBig`.
+    /// `Stale`, `Busy` when the log stays full, `LogReadOnly`, `SyncFailed`, `TooBig`, `Stopping`.
     pub async fn write(
         &self,
         place: &Place,
@@ -170,17 +202,28 @@ impl Payload {
         bytes: Bytes,
         stability: Stability,
     ) -> Result<WriteDone, Error> {
-        let _ = (place, inode, offset, bytes, stability);
-        todo!()
+        let (slice, home) = self.home(place, inode);
+        if home.remote.is_current() {
+            return self.slice(slice)?.write(place, inode, offset, bytes, stability).await;
+        }
+        let (this, place) = (self.clone(), place.clone());
+        away(home, async move || {
+            this.slice(slice)?.write(&place, inode, offset, bytes, stability).await
+        })
+        .await
     }
 
     /// Makes all that was written to the file durable.
     ///
     /// # Errors
-    /// `SyncFailed`.
+    /// `SyncFailed`, `Stopping`.
     pub async fn commit(&self, place: &Place, inode: InodeId) -> Result<Durable, Error> {
-        let _ = (place, inode);
-        todo!()
+        let (slice, home) = self.home(place, inode);
+        if home.remote.is_current() {
+            return self.slice(slice)?.sync().await;
+        }
+        let this = self.clone();
+        away(home, async move || this.slice(slice)?.sync().await).await
     }
 
     /// Sets the length; durable when it answers. The attributes before and after.
@@ -193,39 +236,70 @@ impl Payload {
         inode: InodeId,
         size: u64,
     ) -> Result<(Attr, Attr), Error> {
-        let _ = (place, inode, size);
-        todo!()
+        let (slice, home) = self.home(place, inode);
+        if home.remote.is_current() {
+            return self.slice(slice)?.truncate(place, inode, size).await;
+        }
+        let (this, place) = (self.clone(), place.clone());
+        away(home, async move || this.slice(slice)?.truncate(&place, inode, size).await).await
     }
 
     /// The file lost its last name: drops what is dirty of it and has it reaped.
     pub fn forget(&self, place: &Place, inode: InodeId) {
-        let _ = (place, inode);
-        todo!()
+        let (slice, home) = self.home(place, inode);
+        let (this, place) = (self.clone(), place.clone());
+        home.remote.post(move || {
+            if let Ok(slice) = this.slice(slice) {
+                slice.forget(&place, inode);
+            }
+        });
     }
 
-    /// Uploads everything dirty and waits until it rests in the content stores.
+    /// Uploads everything dirty and waits until it rests in the content stores. Blocking: on a
+    /// plain thread.
     ///
     /// # Errors
     /// `Busy` when a store is away.
     pub fn drain(&self, patience: Duration) -> Result<(), Error> {
-        let _ = patience;
-        todo!()
+        self.everywhere(move |slice| async move { slice.drain(patience).await })
+            .into_iter()
+            .collect()
     }
 
-    /// Forgets all clean blocks, so that reads come from the content store.
+    /// Forgets all clean blocks, so that reads come from the content store. Blocking: on a plain
+    /// thread.
     pub fn drop_clean(&self) {
-        todo!()
+        let done = self.everywhere(|slice| async move {
+            slice.drop_clean();
+            Ok(())
+        });
+        drop(done);
     }
 
     /// Counters.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
-        todo!()
+        self.inner.homes.iter().fold(Gauges::default(), |sum, home| home.counters.add_to(sum))
     }
 
     /// Syncs the logs and ends the uploader. Dirty blocks stay in the log for the next start.
+    /// Blocking: on a plain thread. What comes later is answered `Stopping`.
     pub fn stop(&self) {
-        todo!()
+        let synced = self.everywhere(|slice| async move {
+            slice.end();
+            slice.sync().await.map(drop)
+        });
+        if synced.iter().any(|done| matches!(done, Err(error) if *error != Error::Stopping)) {
+            trace::error!("a log could not be synced: what was only logged may be gone");
+        }
+        self.inner.uploader.stop();
+        for (number, home) in (0..).zip(&self.inner.homes) {
+            let id = self.inner.id;
+            let left = home.remote.call(move || slice::leave(id, SliceId(number)));
+            if left.wait().is_err() {
+                trace::warn!(slice = number, "its reactor ended first");
+            }
+        }
     }
 
     /// The file of a place.
@@ -233,4 +307,41 @@ impl Payload {
     pub fn file(place: &Place, inode: InodeId) -> FileId {
         FileId { store: place.meta.id(), inode }
     }
+
+    /// The slice of a file: for ever the same, since its records are in that slice's log.
+    fn home(&self, place: &Place, inode: InodeId) -> (SliceId, &Home) {
+        let hash = slice::hash(Self::file(place, inode));
+        let number = hash % self.inner.homes.len() as u64;
+        let number = usize::try_from(number).expect("it is below a usize");
+        let slice = SliceId(u16::try_from(number).expect("slices are counted in u16"));
+        (slice, &self.inner.homes[number])
+    }
+
+    /// A slice, on its own reactor.
+    fn slice(&self, slice: SliceId) -> Result<Rc<Slice>, Error> {
+        slice::local(self.inner.id, slice).ok_or(Error::Stopping)
+    }
+
+    /// Runs a task in every slice at once and waits for all.
+    fn everywhere<F, Fut>(&self, f: F) -> Vec<Result<(), Error>>
+    where
+        F: FnOnce(Rc<Slice>) -> Fut + Clone + Send + 'static,
+        Fut: Future<Output = Result<(), Error>> + 'static,
+    {
+        let start = |(number, home): (u16, &Home)| {
+            let (this, f) = (self.clone(), f.clone());
+            home.remote.call(move || async move { f(this.slice(SliceId(number))?).await })
+        };
+        let running: Vec<_> = (0..).zip(&self.inner.homes).map(start).collect();
+        running.into_iter().map(|done| done.wait().unwrap_or(Err(Error::Stopping))).collect()
+    }
+}
+
+/// Runs a task on the reactor of another slice.
+async fn away<T, F>(home: &Home, f: F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: AsyncFnOnce() -> Result<T, Error> + Send + 'static,
+{
+    home.remote.call(move || async move { f().await }).await.unwrap_or(Err(Error::Stopping))
 }

@@ -1,0 +1,165 @@
+//! Start: how many slices, their logs, their recovery, their tickers.
+
+use std::{
+    rc::{Rc, Weak},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use cache::clean::Clean;
+use meta::Store;
+use reactor::{mailbox::Remote, oneshot};
+use upload::Uploader;
+use vocab::{SliceId, limits::BLOCK_BYTES};
+use wal::Wal;
+
+use crate::{
+    Config, Home, Inner, Payload, Place, counters::Counters, layout, recover::Places, slice,
+    slice::Slice,
+};
+
+/// Assembled blocks of one content store in memory: 8 at a time.
+const UPLOAD_BYTES_MAX: u32 = 8 * BLOCK_BYTES;
+/// Uploads to one content store at a time: small blocks need more of them to keep the line busy.
+const UPLOAD_JOBS_MAX: u32 = 64;
+
+/// What one slice needs to open.
+struct Opening {
+    payload: u64,
+    slice: SliceId,
+    wal: wal::Config,
+    cache_bytes_max: u64,
+    settle: Duration,
+    uploader: Uploader,
+    counters: Arc<Counters>,
+    places: Arc<Places>,
+}
+
+pub(crate) fn start(
+    config: &Config,
+    reactors: &[Remote],
+    places: Vec<Place>,
+) -> Result<Payload, String> {
+    assert!(!reactors.is_empty(), "a slice lives on a reactor");
+    let slices = layout::slices(&config.dir, reactors.len())?;
+    let uploader = Uploader::start(upload::Config {
+        core: config.upload_core,
+        bytes_max: UPLOAD_BYTES_MAX,
+        jobs_max: UPLOAD_JOBS_MAX,
+        gc_grace: config.gc_grace,
+        gc_interval: config.gc_interval,
+    })
+    .map_err(|error| format!("cannot start the uploader: {error}"))?;
+    let by_share = Arc::new(by_share(&places)?);
+    static LAST_ID: AtomicU64 = AtomicU64::new(0);
+    let id = LAST_ID.fetch_add(1, Ordering::Relaxed);
+    let homes = (0..usize::from(slices)).map(|number| Home {
+        remote: reactors[number % reactors.len()].clone(),
+        counters: Arc::default(),
+    });
+    let homes: Vec<Home> = homes.collect();
+    let payload = Payload { inner: Arc::new(Inner { id, homes, uploader }) };
+    let opened = open_all(config, slices, &payload, &by_share);
+    if let Err(why) = opened {
+        payload.stop();
+        return Err(why);
+    }
+    payload.clean_up(places);
+    Ok(payload)
+}
+
+fn open_all(
+    config: &Config,
+    slices: u16,
+    payload: &Payload,
+    places: &Arc<Places>,
+) -> Result<(), String> {
+    let start = |(number, home): (u16, &Home)| -> oneshot::Receiver<Result<(), String>> {
+        let opening = Opening {
+            payload: payload.inner.id,
+            slice: SliceId(number),
+            wal: wal::Config {
+                dir: config.dir.clone(),
+                slice: SliceId(number),
+                log_bytes_max: config.log_bytes_max / u64::from(slices),
+            },
+            cache_bytes_max: config.cache_bytes_max / u64::from(slices),
+            settle: config.settle,
+            uploader: payload.inner.uploader.clone(),
+            counters: Arc::clone(&home.counters),
+            places: Arc::clone(places),
+        };
+        home.remote.call(move || opening.open())
+    };
+    let opening: Vec<_> = (0..).zip(&payload.inner.homes).map(start).collect();
+    let gone = |_| Err("a reactor ended while the logs were opened".to_owned());
+    // All of them, so that none is still opening when a failed start is undone.
+    let opened: Vec<_> = opening.into_iter().map(|done| done.wait().unwrap_or_else(gone)).collect();
+    opened.into_iter().collect()
+}
+
+impl Opening {
+    async fn open(self) -> Result<(), String> {
+        let (wal, recovered) = Wal::open(self.wal).await?;
+        let clean = Clean::new(self.cache_bytes_max);
+        let slice = Slice::new(wal, self.uploader, self.counters, self.settle, clean);
+        let slice = Rc::new(slice);
+        slice.recover(recovered.records, &self.places).await?;
+        slice::enter(self.payload, self.slice, Rc::clone(&slice));
+        reactor::spawn(tick(Rc::downgrade(&slice), self.settle));
+        Ok(())
+    }
+}
+
+/// Looks for what is due, as long as the slice lives.
+async fn tick(slice: Weak<Slice>, settle: Duration) {
+    let step = (settle / 4).clamp(Duration::from_millis(5), Duration::from_millis(200));
+    let steps = u32::try_from(Duration::from_secs(1).as_nanos() / step.as_nanos()).unwrap_or(1);
+    for count in 1u32.. {
+        reactor::sleep(step).await;
+        let Some(slice) = slice.upgrade() else { return };
+        slice.pump();
+        if count % steps == 0 {
+            slice.release_buried(1);
+        }
+    }
+}
+
+/// Each share's place. A share that has none is not configured now.
+fn by_share(places: &[Place]) -> Result<Places, String> {
+    let mut by_share = Places::new();
+    for place in places {
+        let words = |error| format!("cannot list the shares of {}: {error}", place.meta.name());
+        for root in place.meta.shares().map_err(words)? {
+            if *root.content == *place.content_name {
+                by_share.insert((place.meta.id(), root.share), place.clone());
+            }
+        }
+    }
+    Ok(by_share)
+}
+
+impl Payload {
+    /// Has garbage collected and orphans of earlier lives reaped.
+    fn clean_up(&self, places: Vec<Place>) {
+        let mut stores: Vec<Store> = Vec::new();
+        for place in places {
+            if !stores.iter().any(|store| store.id() == place.meta.id()) {
+                stores.push(place.meta.clone());
+            }
+            self.inner.uploader.collect(place);
+        }
+        let first = SliceId(0);
+        for store in stores {
+            let this = self.clone();
+            self.inner.homes[0].remote.post(move || {
+                if let Ok(slice) = this.slice(first) {
+                    reactor::spawn(slice.reap_orphans(store));
+                }
+            });
+        }
+    }
+}
