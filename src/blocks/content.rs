@@ -42,7 +42,7 @@ impl Content {
         BlockHash(*blake3::hash(plain).as_bytes())
     }
 
-    /// Puts a plain block (1 to `BLOCK_BYTES` bytes) as an object. Compresses on the calling thread.
+    /// Puts a plain block (1 to `BLOCK_BYTES` bytes) as an object. Compresses on this thread.
     ///
     /// # Errors
     /// The store's.
@@ -115,7 +115,7 @@ fn to_usize(offset: u64) -> usize {
     usize::try_from(offset).expect("objects are smaller than memory")
 }
 
-/// The indexes used lately: two generations, where the older one is dropped when the younger is full.
+/// The indexes used lately, in two generations: the older one goes when the younger is full.
 #[derive(Default)]
 struct Indexes(Mutex<Generations>);
 

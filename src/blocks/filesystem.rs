@@ -1,7 +1,7 @@
 //! Blocks as files below a directory.
 //!
-//! A file has its final name only once its bytes are synced, and `put` answers only once the name is
-//! synced too. All system calls run on threads that may block.
+//! A file has its final name only once its bytes are synced, and `put` answers only once the name
+//! is synced too. All system calls run on threads that may block.
 
 use std::{
     collections::BTreeSet,
@@ -172,7 +172,7 @@ impl Shared {
         }
     }
 
-    /// Makes a directory below the root, and makes sure that its name and those above it are synced.
+    /// Makes a directory below the root, and sees to it that the names that lead to it are synced.
     fn make_dir(&self, dir: &Path) -> Result<(), StoreError> {
         if dir == self.root || self.synced().contains(dir) {
             return Ok(());

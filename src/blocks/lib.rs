@@ -75,9 +75,9 @@ pub enum Put {
 
 /// A content store of bytes by key: one implementation for each kind.
 pub trait Store: Send + Sync + std::fmt::Debug {
-    /// Puts an object, whole or not at all, durable before it answers. `Present` says that an object
-    /// of that key is there, not that its bytes are these: whoever finds one corrupt deletes it
-    /// before putting it again.
+    /// Puts an object, whole or not at all, durable before it answers. `Present` says that an
+    /// object of that key is there, not that its bytes are these: whoever finds one corrupt
+    /// deletes it before putting it again.
     fn put<'a>(&'a self, key: &'a BlockKey, object: Bytes) -> Boxed<'a, Result<Put, StoreError>>;
     /// Bytes `from..from + len` of an object; fewer at its end, none beyond it.
     fn get<'a>(

@@ -143,7 +143,7 @@ impl S3 {
             let page = || self.list_once(&dir, last.as_deref(), wanted);
             let (names, more) = self.retry.run(page).await?;
             for name in names {
-                // Our names have one length and one depth, so every sane order is the hashes' order.
+                // Our names have one length and depth, so every sane order is the hashes' order.
                 // Relying on another one would let garbage collection skip or repeat.
                 if last.as_ref().is_some_and(|last| *last >= name) {
                     return Err(StoreError::Refused(format!("{dir}: listed out of order")));

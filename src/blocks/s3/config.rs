@@ -101,7 +101,7 @@ impl S3Config {
             .force_path_style(self.is_path_style)
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(self.connect_timeout).build())
-            // An attempt's timeout covers its body; a second opinion on slow bodies is one too many.
+            // An attempt's timeout covers its body: one opinion on slow bodies is enough.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             // Other vendors refuse the newer checksums. Frames carry their own.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
