@@ -1,0 +1,68 @@
+//! What a client was told is stable is there after `kill -9` in the middle of the work.
+//!
+//! Each world is one data folder that is killed several times, so that a recovery starts from what
+//! an earlier one left. `SEED=n` replays the operations of one world; the moment of the kill does
+//! not repeat. `ROUNDS=n` sets how many.
+
+use std::time::Duration;
+
+use tests::{
+    drive::{After, Driver},
+    rng::{Rng, seeds},
+    server::Server,
+};
+
+const THREADS: usize = 3;
+const KILLS: usize = 5;
+
+/// Ten worlds, five kills each: the fifty rounds.
+#[test]
+fn crash_kill9() {
+    for seed in seeds(10) {
+        println!("SEED={seed}");
+        world(seed);
+    }
+}
+
+/// One world, for the quick run.
+#[test]
+fn crash_kill9_quick() {
+    world(1000);
+}
+
+fn world(seed: u64) {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut server = Server::quickstart(dir.path());
+    let mut rng = Rng::new(seed);
+    let mut drivers: Vec<Driver> =
+        (0..THREADS).map(|n| Driver::new(&server, n, Rng::new(rng.number()))).collect();
+    for kill in 0..KILLS {
+        let moment = Duration::from_millis(20 + rng.number() % 400);
+        let drop_cache = rng.one_in(2);
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = drivers
+                .iter_mut()
+                .map(|driver| scope.spawn(|| while driver.step().is_ok() {}))
+                .collect();
+            std::thread::sleep(moment);
+            if drop_cache {
+                server.drop_cache(); // so that some of it rests in the content store
+                std::thread::sleep(moment / 4);
+            }
+            server.kill9();
+            let ended: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+            assert!(ended.iter().all(Result::is_ok), "seed {seed}, kill {kill}: see above");
+        });
+        server.start();
+        for driver in &mut drivers {
+            driver.reconnect(&server, After::Crash);
+            driver.compare_all(After::Crash);
+        }
+    }
+    // What the last recovery found is what a clean restart finds.
+    server.restart();
+    for driver in &mut drivers {
+        driver.reconnect(&server, After::Peace);
+        driver.compare_all(After::Peace);
+    }
+}

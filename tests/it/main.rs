@@ -1,0 +1,10 @@
+//! One binary for every test that crosses rooms. README.md says which keeps which promise.
+#![expect(clippy::disallowed_methods, reason = "tests block, sleep and look at the clock")]
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "what a failed test has to say")]
+
+mod crash;
+mod kernel;
+mod property;
+mod stop;
+mod stores;
+mod wire;

@@ -1,0 +1,92 @@
+//! Shares and stores: each share's blocks rest in the store that it names, and only once.
+
+use nfs3_types::nfs3::stable_how;
+use tests::{
+    client::{Client, Fail, Handle, Status},
+    rng::Rng,
+    server::{Server, Share},
+};
+
+const PART_BYTES: usize = 1 << 20;
+
+/// Two shares on two pairs of stores.
+fn two(dir: &std::path::Path) -> Server {
+    let second = Share { name: "/second".into(), ..Share::export() };
+    Server::with_shares(dir, vec![Share::export(), second])
+}
+
+#[test]
+fn stores_are_the_ones_that_a_share_names() {
+    let dir = tempfile::tempdir().expect("folder");
+    let server = two(dir.path());
+    let mut first = Client::mount(&server, "/export").expect("mount");
+    let mut second = Client::mount(&server, "/second").expect("mount");
+    let bytes = Rng::new(1).bytes(9 << 20);
+    let (before, other) = (server.stored_bytes(0), server.stored_bytes(1));
+
+    let (root, name) = (first.root.clone(), b"a");
+    write(&mut first, &root, name, &bytes);
+    server.drop_cache();
+    let one = server.stored_bytes(0) - before;
+    assert!(one >= bytes.len() as u64, "{one} bytes in the first share's store");
+    assert_eq!(server.stored_bytes(1), other, "nothing in the other share's store");
+
+    let root = second.root.clone();
+    let file = write(&mut second, &root, name, &bytes);
+    server.drop_cache();
+    assert!(server.stored_bytes(1) - other >= bytes.len() as u64, "no store counts on the other");
+    let root = first.root.clone();
+    first.remove(&root, name).expect("remove");
+    assert_eq!(second.read_all(&file).expect("read"), bytes);
+}
+
+#[test]
+fn stores_hold_equal_blocks_once() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut server = Server::with_shares(dir.path(), vec![Share::export()]);
+    let mut client = Client::mount(&server, "/export").expect("mount");
+    let root = client.root.clone();
+    let bytes = Rng::new(2).bytes(8 << 20);
+    write(&mut client, &root, b"a", &bytes);
+    server.drop_cache();
+    let once = server.stored_bytes(0);
+    let files: Vec<Handle> =
+        [b"b", b"c"].iter().map(|name| write(&mut client, &root, *name, &bytes)).collect();
+    server.drop_cache();
+    assert_eq!(server.stored_bytes(0), once, "equal blocks are stored once");
+
+    // The copies do not need the original, nor the process that wrote them.
+    client.remove(&root, b"a").expect("remove");
+    server.restart();
+    server.drop_cache();
+    let mut client = Client::mount(&server, "/export").expect("mount");
+    for file in files {
+        assert_eq!(client.read_all(&file).expect("read"), bytes);
+    }
+}
+
+#[test]
+fn stores_refuse_what_would_cross_them() {
+    let dir = tempfile::tempdir().expect("folder");
+    let server = two(dir.path());
+    let mut client = Client::mount(&server, "/export").expect("mount");
+    let other = Client::mount(&server, "/second").expect("mount").root;
+    let root = client.root.clone();
+    let file = client.create_new(&root, b"a").expect("create");
+    let moved = client.rename((&root, b"a"), (&other, b"b"));
+    assert!(matches!(moved, Err(Fail::Status(Status::NFS3ERR_XDEV))), "RENAME: {moved:?}");
+    let linked = client.link(&file, &other, b"b");
+    assert!(matches!(linked, Err(Fail::Status(Status::NFS3ERR_XDEV))), "LINK: {linked:?}");
+    assert!(client.readdir(&other, 4096).expect("list").is_empty());
+    assert_eq!(client.lookup(&root, b"a").expect("still there"), file);
+}
+
+fn write(client: &mut Client, dir: &Handle, name: &[u8], bytes: &[u8]) -> Handle {
+    let file = client.create_new(dir, name).expect("create");
+    for (n, part) in bytes.chunks(PART_BYTES).enumerate() {
+        let offset = (n * PART_BYTES) as u64;
+        client.write(&file, offset, part, stable_how::UNSTABLE).expect("write");
+    }
+    client.commit(&file).expect("commit");
+    file
+}

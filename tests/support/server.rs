@@ -1,0 +1,493 @@
+//! A real server process of its own for each test: started, killed, stopped, restarted.
+//!
+//! `SERVER=ganesha` puts nfs-ganesha in its place, to try a test on somebody else's server. What
+//! only ours can do (drop its cache, count) is refused then.
+
+use std::{
+    fmt::Write as _,
+    fs::{self, File, OpenOptions},
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::rng::Rng;
+
+/// How long a server may take to come up: a recovery of everything that fits into the log.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// Which metadata engine a share uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Metadata {
+    /// Gone with the process.
+    Memory,
+    /// On disk.
+    Badger,
+}
+
+/// Which content store a share uses.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Gone with the process.
+    Memory,
+    /// A folder.
+    Filesystem,
+    /// A bucket of a running S3 server.
+    S3(S3Place),
+}
+
+/// Where an S3 server is, and who we are to it.
+#[derive(Clone, Debug)]
+pub struct S3Place {
+    /// `http://127.0.0.1:PORT`.
+    pub endpoint: String,
+    /// The bucket, which exists.
+    pub bucket: String,
+    /// Key id and secret.
+    pub keys: (String, String),
+}
+
+/// A share on a pair of stores of its own.
+#[derive(Clone, Debug)]
+pub struct Share {
+    /// For example `/export`.
+    pub name: String,
+    /// Its metadata store.
+    pub metadata: Metadata,
+    /// Its content store.
+    pub content: Content,
+}
+
+impl Share {
+    /// `/export` on disk.
+    #[must_use]
+    pub fn export() -> Self {
+        Self { name: "/export".into(), metadata: Metadata::Badger, content: Content::Filesystem }
+    }
+}
+
+/// How the server is told what to serve.
+#[derive(Clone, Debug)]
+enum How {
+    /// `dittofs quickstart`: what a new user runs.
+    Quickstart,
+    /// `dittofs start --config`.
+    Config,
+    /// nfs-ganesha with its VFS back end.
+    Ganesha,
+}
+
+/// A server process. Dropping it kills it; a failing test gets the end of its log printed.
+#[derive(Debug)]
+pub struct Server {
+    how: How,
+    dir: PathBuf,
+    shares: Vec<Share>,
+    child: Option<Child>,
+    /// Where NFS and MOUNT listen on 127.0.0.1.
+    pub nfs_port: Port,
+    metrics_port: Port,
+}
+
+impl Server {
+    /// What a new user gets: `dittofs quickstart --dir DIR`, with the share `/export`.
+    #[must_use]
+    pub fn quickstart(dir: &Path) -> Self {
+        Self::launch(
+            if is_ganesha() { How::Ganesha } else { How::Quickstart },
+            dir,
+            vec![Share::export()],
+        )
+    }
+
+    /// A server with these shares, each on stores of its own, with all its files below `dir`.
+    #[must_use]
+    pub fn with_shares(dir: &Path, shares: Vec<Share>) -> Self {
+        Self::launch(if is_ganesha() { How::Ganesha } else { How::Config }, dir, shares)
+    }
+
+    fn launch(how: How, dir: &Path, shares: Vec<Share>) -> Self {
+        fs::create_dir_all(dir).expect("the server's folder");
+        let (nfs_port, metrics_port) = (Port::take(), Port::take());
+        let mut server =
+            Self { how, dir: dir.to_owned(), shares, child: None, nfs_port, metrics_port };
+        server.start();
+        server
+    }
+
+    /// Starts it again on what it left behind, and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it ends, or is not ready in a minute.
+    pub fn start(&mut self) {
+        assert!(self.child.is_none(), "it runs");
+        let log = OpenOptions::new().create(true).append(true).open(self.log()).expect("log");
+        let mut command = self.command();
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("log"))
+            .stderr(log)
+            .env("RUST_BACKTRACE", "1");
+        self.child = Some(command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}")));
+        let started = Instant::now();
+        while !self.is_ready() {
+            let ended = self.child.as_mut().expect("started").try_wait().expect("wait");
+            assert!(ended.is_none(), "the server ended at its start: {ended:?}");
+            assert!(started.elapsed() < START_MAX, "the server is not ready in {START_MAX:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn command(&self) -> Command {
+        let port = |port: &Port| port.number().to_string();
+        match self.how {
+            How::Quickstart => {
+                let mut command = Command::new(dittofs());
+                command.arg("quickstart").arg("--dir").arg(&self.dir);
+                command.args(["--nfs-port", &port(&self.nfs_port)]);
+                command.args(["--metrics-port", &port(&self.metrics_port)]);
+                command.args(["--bind", "127.0.0.1"]);
+                command
+            }
+            How::Config => {
+                let config = self.dir.join("config.yaml");
+                fs::write(&config, self.config()).expect("config");
+                let mut command = Command::new(dittofs());
+                command.args(["start", "--foreground", "--config"]).arg(config);
+                command.arg("--pid-file").arg(self.dir.join("pid"));
+                command
+            }
+            How::Ganesha => self.ganesha(),
+        }
+    }
+
+    fn config(&self) -> String {
+        let dir = self.dir.display();
+        let (mut metadata, mut content, mut shares) = (String::new(), String::new(), String::new());
+        for (n, share) in self.shares.iter().enumerate() {
+            let engine = match share.metadata {
+                Metadata::Memory => "{type: memory}".to_owned(),
+                Metadata::Badger => {
+                    format!("{{type: badger, badger: {{db_path: {dir}/meta-{n}}}}}")
+                }
+            };
+            let blocks = match &share.content {
+                Content::Memory => "{type: memory}".to_owned(),
+                Content::Filesystem => {
+                    format!("{{type: filesystem, filesystem: {{path: {dir}/content-{n}}}}}")
+                }
+                Content::S3(s3) => format!(
+                    "{{type: s3, s3: {{endpoint: \"{}\", region: us-east-1, bucket: {}, \
+                     access_key: {}, secret_key: {}, path_style: true, \
+                     prefix: \"share-{n}/\"}}}}",
+                    s3.endpoint, s3.bucket, s3.keys.0, s3.keys.1,
+                ),
+            };
+            let name = &share.name;
+            writeln!(metadata, "    m{n}: {engine}").expect("a String");
+            writeln!(content, "    c{n}: {blocks}").expect("a String");
+            writeln!(
+                shares,
+                "  - {{name: {name}, metadata_store: m{n}, content_store: c{n}, squash: none}}"
+            )
+            .expect("a String");
+        }
+        format!(
+            "logging: {{level: INFO, format: text, output: stderr}}\nshutdown_timeout: 20s\n\
+             metrics: {{enabled: true, port: {}}}\ncache: {{path: {dir}/cache, size: 512Mi}}\n\
+             metadata:\n  stores:\n{metadata}content:\n  stores:\n{content}shares:\n{shares}\
+             adapters:\n  nfs: {{port: {}, bind: 127.0.0.1}}\n",
+            self.metrics_port.number(),
+            self.nfs_port.number(),
+        )
+    }
+
+    /// Ganesha asks rpcbind at its start; see README.md for one that listens nowhere outside.
+    fn ganesha(&self) -> Command {
+        let dir = self.dir.display();
+        let mut config = format!(
+            "NFS_CORE_PARAM {{ Bind_Addr = 127.0.0.1; NFS_Port = {}; MNT_Port = {}; Protocols = 3; \
+             Enable_NLM = false; Enable_RQUOTA = false; mount_path_pseudo = true; }}\n",
+            self.nfs_port.number(),
+            self.metrics_port.number(),
+        );
+        for (n, Share { name, .. }) in self.shares.iter().enumerate() {
+            fs::create_dir_all(self.dir.join(format!("files-{n}"))).expect("folder");
+            writeln!(
+                config,
+                "EXPORT {{ Export_Id = {}; Path = {dir}/files-{n}; Pseudo = {name}; \
+                 Access_Type = RW; Squash = No_Root_Squash; SecType = sys,none; Protocols = 3; \
+                 Transports = TCP; FSAL {{ Name = VFS; }} }}",
+                n + 1
+            )
+            .expect("a String");
+        }
+        fs::write(self.dir.join("ganesha.conf"), config).expect("config");
+        let mut command = Command::new("ganesha.nfsd");
+        command.arg("-F").arg("-f").arg(self.dir.join("ganesha.conf"));
+        command.arg("-L").arg(self.log()).arg("-p").arg(self.dir.join("ganesha.pid"));
+        command
+    }
+
+    fn is_ready(&self) -> bool {
+        let listens = |port: &Port| TcpStream::connect(port.address()).is_ok();
+        match self.how {
+            How::Ganesha => listens(&self.nfs_port) && listens(&self.metrics_port),
+            How::Quickstart | How::Config => {
+                self.http("GET", "/health/ready").is_some_and(|(status, _)| status == 200)
+                    && listens(&self.nfs_port)
+            }
+        }
+    }
+
+    /// Where MOUNT listens: the NFS port, but for ganesha.
+    #[must_use]
+    pub fn mount_port(&self) -> u16 {
+        match self.how {
+            How::Ganesha => self.metrics_port.number(),
+            How::Quickstart | How::Config => self.nfs_port.number(),
+        }
+    }
+
+    /// `kill -9`.
+    ///
+    /// # Panics
+    /// When it had ended by itself: that is a crash, and no test of one.
+    pub fn kill9(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        let ended = child.try_wait().expect("wait");
+        assert!(ended.is_none(), "the server had ended by itself: {ended:?}");
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+    }
+
+    /// SIGTERM, and how it ended.
+    ///
+    /// # Panics
+    /// When it has not ended after `within`.
+    pub fn stop(&mut self, within: Duration) -> ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        let pid = Pid::from_child(&child);
+        kill_process(pid, Signal::TERM).expect("it runs");
+        let asked = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().expect("wait") {
+                return status;
+            }
+            if asked.elapsed() > within {
+                child.kill().expect("kill");
+                child.wait().expect("wait");
+                panic!("the server did not stop in {within:?}");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Stops it cleanly and starts it again.
+    ///
+    /// # Panics
+    /// When it does not stop with exit status 0.
+    pub fn restart(&mut self) {
+        let status = self.stop(Duration::from_secs(30));
+        assert!(status.success(), "the server stopped with {status}");
+        self.start();
+    }
+
+    /// Uploads what is dirty and drops every cached block, so that reads go to the content store.
+    ///
+    /// # Panics
+    /// When it refuses, or does not answer in five minutes.
+    pub fn drop_cache(&self) {
+        if matches!(self.how, How::Ganesha) {
+            return; // its cache is the kernel's, and nothing rests elsewhere
+        }
+        let answer = self.http("POST", "/debug/drop-cache");
+        let (status, body) = answer.expect("an answer to drop-cache");
+        assert_eq!(status, 200, "drop-cache: {body}");
+    }
+
+    /// The sum of a metric over its labels; 0 when there is none of that name.
+    ///
+    /// # Panics
+    /// When the metrics cannot be had.
+    #[must_use]
+    pub fn metric(&self, name: &str) -> f64 {
+        let (status, body) = self.http("GET", "/metrics").expect("an answer to metrics");
+        assert_eq!(status, 200, "metrics: {body}");
+        let lines = body.lines().filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+        });
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Bytes of all files in the content store of the n-th share.
+    ///
+    /// # Panics
+    /// When the folder cannot be read.
+    #[must_use]
+    pub fn stored_bytes(&self, share: usize) -> u64 {
+        fn below(dir: &Path) -> u64 {
+            let entries = fs::read_dir(dir).map(Iterator::flatten).into_iter().flatten();
+            let sizes = entries.map(|entry| match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => below(&entry.path()),
+                Ok(metadata) => metadata.len(),
+                Err(_) => 0,
+            });
+            sizes.sum()
+        }
+        below(&self.dir.join(format!("content-{share}")))
+    }
+
+    /// Memory of the process that is not shared with others, in bytes.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        let pid = self.child.as_ref().expect("it runs").id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+        let line = status.lines().find(|line| line.starts_with("RssAnon:")).expect("Linux");
+        let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok());
+        kib.expect("a number") << 10
+    }
+
+    /// Is it ours (and not ganesha in its place)?
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        !matches!(self.how, How::Ganesha)
+    }
+
+    /// Status and body.
+    fn http(&self, method: &str, path: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(self.metrics_port.address()).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(300))).ok()?;
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\
+             Connection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        let status = head.split(' ').nth(1)?.parse().ok()?;
+        Some((status, body.to_owned()))
+    }
+
+    /// Fails the test when the process is gone.
+    ///
+    /// # Panics
+    /// Then.
+    pub fn assert_alive(&mut self) {
+        let ended = self.child.as_mut().expect("started").try_wait().expect("wait");
+        assert!(ended.is_none(), "the server ended by itself: {ended:?}");
+    }
+
+    /// Everything it has said.
+    #[must_use]
+    pub fn log_text(&self) -> String {
+        fs::read(self.log())
+            .map(|log| String::from_utf8_lossy(&log).into_owned())
+            .unwrap_or_default()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir.join("server.log")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+        if std::thread::panicking() {
+            let log = self.log_text();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = lines[lines.len().saturating_sub(40)..].join("\n");
+            eprintln!("--- the end of the server's log\n{tail}\n---");
+        }
+    }
+}
+
+fn is_ganesha() -> bool {
+    std::env::var("SERVER").is_ok_and(|server| server == "ganesha")
+}
+
+/// The binary under test: `$DITTOFS`, else the release build beside this test's own.
+fn dittofs() -> PathBuf {
+    if let Ok(path) = std::env::var("DITTOFS") {
+        return path.into();
+    }
+    let here = std::env::current_exe().expect("a path");
+    let target = here.ancestors().nth(3).expect("target/PROFILE/deps/TEST");
+    let path = target.join("release/dittofs");
+    assert!(
+        path.exists(),
+        "no {}: run tools/test, or cargo build --release -p server",
+        path.display()
+    );
+    path
+}
+
+/// A TCP port of 127.0.0.1 that no other test takes while this lives.
+#[derive(Debug)]
+pub struct Port {
+    number: u16,
+    _lock: File,
+}
+
+impl Port {
+    /// Takes one below the range from which the kernel picks ports for outgoing connections.
+    ///
+    /// # Panics
+    /// When a thousand tries find none.
+    #[must_use]
+    pub fn take() -> Self {
+        Self::take_block(1).remove(0)
+    }
+
+    /// Takes several in a row.
+    ///
+    /// # Panics
+    /// When a thousand tries find none.
+    #[must_use]
+    pub fn take_block(count: u16) -> Vec<Self> {
+        let mut rng = Rng::new(u64::from(std::process::id()) << 32 | nanos());
+        let tries =
+            std::iter::repeat_with(|| 20_000 + u16::try_from(rng.below(12_000)).expect("small"));
+        let block =
+            tries.take(1000).find_map(|first| (first..first + count).map(Self::try_take).collect());
+        block.expect("a free port")
+    }
+
+    fn try_take(number: u16) -> Option<Self> {
+        let dir = std::env::temp_dir().join("dittofs-test-ports");
+        fs::create_dir_all(&dir).expect("folder for locks");
+        let lock = File::create(dir.join(number.to_string())).expect("lock file");
+        let is_free =
+            lock.try_lock().is_ok() && TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok();
+        is_free.then_some(Self { number, _lock: lock })
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
+    /// With the loopback address.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.number).into()
+    }
+}
+
+fn nanos() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    u64::from(now.expect("after 1970").subsec_nanos())
+}
