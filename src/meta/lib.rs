@@ -4,6 +4,19 @@
 
 pub mod command;
 
+mod core;
+mod engine;
+mod key;
+mod machine;
+mod names;
+mod read;
+mod record;
+mod shards;
+mod table;
+mod threads;
+mod tx;
+mod writer;
+
 use std::{path::PathBuf, sync::Arc};
 
 use vocab::{
@@ -11,6 +24,8 @@ use vocab::{
 };
 
 use command::{Command, DataState, Outcome};
+use core::Core;
+use threads::Threads;
 
 /// Where a metadata store keeps its keys and values.
 #[derive(Clone, Debug)]
@@ -28,10 +43,11 @@ pub enum Engine {
 /// single-writer state machine over a key-value engine. Cloning shares it; usable from any thread.
 #[derive(Clone, Debug)]
 pub struct Store {
-    _inner: Arc<()>,
+    threads: Arc<Threads>,
 }
 
-/// A block of a file as the block map has it.
+/// A block of a file as the block map has it. A block of zeroes has no object: its lengths are 0,
+/// and its hash means nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockEntry {
     /// Which block of the file.
@@ -107,20 +123,25 @@ impl Store {
     /// # Errors
     /// In words for the operator: what is wrong and what to do.
     pub fn open(name: &str, engine: &Engine) -> Result<Self, String> {
-        let _ = (name, engine);
-        todo!()
+        let engine = match engine {
+            Engine::Memory => core::memory(),
+            Engine::Lsm { path } => core::lsm(path)?,
+        };
+        let threads = Threads::start(Core::open(name, engine)?)
+            .map_err(|error| format!("cannot start the threads of `{name}`: {error}"))?;
+        Ok(Self { threads: Arc::new(threads) })
     }
 
     /// Its identity, made at creation.
     #[must_use]
     pub fn id(&self) -> StoreId {
-        todo!()
+        self.core().id
     }
 
     /// Its name in the configuration.
     #[must_use]
     pub fn name(&self) -> &str {
-        todo!()
+        &self.core().name
     }
 
     /// The roots of its shares.
@@ -128,14 +149,13 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub fn shares(&self) -> Result<Vec<ShareRoot>, Error> {
-        todo!()
+        self.core().read(read::shares)
     }
 
     /// Live attributes, when the table has them. Never blocks.
     #[must_use]
     pub fn peek_attr(&self, inode: InodeId) -> Option<Attr> {
-        let _ = inode;
-        todo!()
+        self.core().table.peek(inode)
     }
 
     /// Live attributes: the table's, else the engine's.
@@ -143,15 +163,16 @@ impl Store {
     /// # Errors
     /// `Stale` when there is no such inode.
     pub async fn attr(&self, inode: InodeId) -> Result<Attr, Error> {
-        let _ = inode;
-        todo!()
+        match self.peek_attr(inode) {
+            Some(attr) => Ok(attr),
+            None => self.threads.ask(move |core| core.attr(inode)).await,
+        }
     }
 
     /// What a name leads to, when the cache knows (`Some(None)`: it knows that there is nothing).
     #[must_use]
     pub fn peek_lookup(&self, dir: InodeId, name: &[u8]) -> Option<Option<InodeId>> {
-        let _ = (dir, name);
-        todo!()
+        self.core().names.peek(dir, name)
     }
 
     /// What a name in a directory leads to, `.` and `..` included (`..` of a share's root is the
@@ -160,8 +181,17 @@ impl Store {
     /// # Errors
     /// `NotFound`, `NotDirectory`, `Stale`.
     pub async fn lookup(&self, dir: InodeId, name: &[u8]) -> Result<Attr, Error> {
-        let _ = (dir, name);
-        todo!()
+        vocab::name::check(name)?;
+        let known = self.peek_lookup(dir, name).and_then(|found| match found {
+            Some(inode) => self.peek_attr(inode).map(Ok),
+            // The names of a directory that is gone lead nowhere, and it must be said why.
+            None => self.peek_attr(dir).map(|_| Err(Error::NotFound)),
+        });
+        if let Some(known) = known {
+            return known;
+        }
+        let name: Box<[u8]> = name.into();
+        self.threads.ask(move |core| core.lookup(dir, &name)).await
     }
 
     /// Entries after a cookie, at most `entries_max`. Neither repeats nor skips an entry that was
@@ -176,8 +206,8 @@ impl Store {
         entries_max: usize,
         with_attr: bool,
     ) -> Result<DirPage, Error> {
-        let _ = (dir, after, entries_max, with_attr);
-        todo!()
+        let ask = move |core: &Core| core.readdir(dir, after, entries_max, with_attr);
+        self.threads.ask(ask).await
     }
 
     /// The parent of a directory; of a share's root, itself.
@@ -185,8 +215,7 @@ impl Store {
     /// # Errors
     /// `NotDirectory`, `Stale`.
     pub async fn parent(&self, dir: InodeId) -> Result<InodeId, Error> {
-        let _ = dir;
-        todo!()
+        self.threads.ask(move |core| core.read(|view| read::parent(view, dir))).await
     }
 
     /// The path of a symlink.
@@ -194,8 +223,7 @@ impl Store {
     /// # Errors
     /// `Invalid` when it is none, `Stale`.
     pub async fn readlink(&self, inode: InodeId) -> Result<Box<[u8]>, Error> {
-        let _ = inode;
-        todo!()
+        self.threads.ask(move |core| core.read(|view| read::readlink(view, inode))).await
     }
 
     /// The block map from `first`, at most `count` indexes wide; blocks that were never written are
@@ -209,8 +237,9 @@ impl Store {
         first: BlockIndex,
         count: u32,
     ) -> Result<Vec<BlockEntry>, Error> {
-        let _ = (inode, first, count);
-        todo!()
+        self.threads
+            .ask(move |core| core.read(|view| read::blocks(view, inode, first, count)))
+            .await
     }
 
     /// The data state that the engine holds: what recovery compares the log with.
@@ -218,8 +247,7 @@ impl Store {
     /// # Errors
     /// `Stale` when there is no such inode.
     pub async fn data_state(&self, inode: InodeId) -> Result<DataState, Error> {
-        let _ = inode;
-        todo!()
+        self.threads.ask(move |core| core.read(|view| read::data_state(view, inode))).await
     }
 
     /// Up to which sequence the log's records of an inode are dead ([`Command::Seal`]); 0 at first.
@@ -227,8 +255,7 @@ impl Store {
     /// # Errors
     /// `Stale` when there is no such inode.
     pub async fn sealed(&self, inode: InodeId) -> Result<Sequence, Error> {
-        let _ = inode;
-        todo!()
+        self.threads.ask(move |core| core.read(|view| read::sealed(view, inode))).await
     }
 
     /// Whether blocks with this hash are stored already in that content store (a hint: the writer
@@ -237,8 +264,9 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub async fn is_stored(&self, content: &str, hash: BlockHash) -> Result<bool, Error> {
-        let _ = (content, hash);
-        todo!()
+        let content = content.to_owned();
+        let ask = move |core: &Core| core.read(|view| read::is_stored(view, &content, hash));
+        self.threads.ask(ask).await
     }
 
     /// Counters, of one share or of all.
@@ -246,8 +274,7 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub async fn totals(&self, share: Option<ShareId>) -> Result<Totals, Error> {
-        let _ = share;
-        todo!()
+        self.threads.ask(move |core| core.read(|view| read::totals(view, share))).await
     }
 
     /// Applies a command. Answers once it is durable (group commit) and visible to every read.
@@ -255,8 +282,7 @@ impl Store {
     /// # Errors
     /// The command's.
     pub async fn submit(&self, command: Command) -> Result<Outcome, Error> {
-        let _ = command;
-        todo!()
+        self.threads.submit(command).await
     }
 
     /// The effect of a record of the log on the live attributes: length, `used`, `mtime`, `ctime`,
@@ -272,22 +298,19 @@ impl Store {
         size: SizeChange,
         time: Time,
     ) -> Option<(Attr, Attr)> {
-        let _ = (inode, sequence, size, time);
-        todo!()
+        self.core().table.note_data(inode, sequence, size, time)
     }
 
     /// The data state of the live attributes, to be flushed; `None` when the engine has it already
     /// or the table does not know the inode.
     #[must_use]
     pub fn unflushed(&self, inode: InodeId) -> Option<DataState> {
-        let _ = inode;
-        todo!()
+        self.core().table.unflushed(inode)
     }
 
     /// A file was read: `atime`, kept in memory by the rules of `relatime`.
     pub fn note_read(&self, inode: InodeId, time: Time) {
-        let _ = (inode, time);
-        todo!()
+        self.core().table.note_read(inode, time);
     }
 
     /// Inodes without a name that still hold blocks or log records, for the reaper.
@@ -295,8 +318,7 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub async fn orphans(&self, max: usize) -> Result<Vec<InodeId>, Error> {
-        let _ = max;
-        todo!()
+        self.threads.ask(move |core| core.read(|view| read::orphans(view, max))).await
     }
 
     /// Blocks whose count has been 0 since before `before`, for the collector; also those whose
@@ -310,12 +332,17 @@ impl Store {
         before: Time,
         max: usize,
     ) -> Result<Vec<BlockHash>, Error> {
-        let _ = (content, before, max);
-        todo!()
+        let content = content.to_owned();
+        let ask = move |core: &Core| core.read(|view| read::condemned(view, &content, before, max));
+        self.threads.ask(ask).await
     }
 
     /// Ends the threads once what was submitted is durable.
     pub fn close(&self) {
-        todo!()
+        self.threads.stop();
+    }
+
+    fn core(&self) -> &Core {
+        &self.threads.core
     }
 }

@@ -1,9 +1,23 @@
 //! The only source of randomness; a simulated machine draws it from a printed seed.
 
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::local::{self, Local};
+
 /// 64 random bits, from the kernel's generator on the real machine.
 #[must_use]
 pub fn random_u64() -> u64 {
-    todo!()
+    if let Some(Local::World(core)) = local::get().as_deref() {
+        return core.random(Rng::next_u64);
+    }
+    let mut bytes = [0; 8];
+    loop {
+        match getrandom(&mut bytes, GetRandomFlags::empty()) {
+            Ok(8) => return u64::from_ne_bytes(bytes),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => panic!("the kernel gives no randomness: {error}"),
+        }
+    }
 }
 
 /// SplitMix64: tiny, good enough for schedules and faults, never for secrets.
@@ -29,6 +43,19 @@ impl Rng {
     /// A number below `n`, which is not 0.
     pub fn below(&mut self, n: u64) -> u64 {
         self.next_u64() % n
+    }
+
+    /// An index below `len`, which is not 0.
+    pub fn index(&mut self, len: usize) -> usize {
+        usize::try_from(self.below(len as u64)).expect("below a length")
+    }
+
+    /// Bytes that look random.
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes: Vec<u8> =
+            (0..len.div_ceil(8)).flat_map(|_| self.next_u64().to_le_bytes()).collect();
+        bytes.truncate(len);
+        bytes
     }
 
     /// True once in `n` calls, on average.

@@ -1,0 +1,168 @@
+//! What all threads of a store share, and the answers that may block: from the table and the names,
+//! else from the engine.
+
+use std::path::Path;
+
+use vocab::{Attr, Cookie, Error, FileKind, InodeId, StoreId};
+
+use crate::{
+    DirPage,
+    engine::{Engine, Space, View, lsm::Lsm, memory::Memory},
+    key,
+    names::Names,
+    read,
+    record::{FORMAT_VERSION, Format, Inode, Record},
+    shards::Seed,
+    table::Table,
+    tx::{Tx, get, io},
+};
+
+/// Tries to load an entry that the writer keeps changing, before it is answered without being kept.
+const LOADS_MAX: u32 = 4;
+
+/// An open store without its threads.
+pub(crate) struct Core {
+    pub(crate) name: String,
+    pub(crate) id: StoreId,
+    pub(crate) engine: Box<dyn Engine>,
+    pub(crate) table: Table,
+    pub(crate) names: Names,
+}
+
+impl Core {
+    /// A store over an engine, made when there is none in it.
+    pub(crate) fn open(name: &str, engine: Box<dyn Engine>) -> Result<Self, String> {
+        let format = format(name, &*engine)?;
+        let seed = Seed(reactor::rng::random_u64());
+        Ok(Self {
+            name: name.into(),
+            id: StoreId(format.store),
+            engine,
+            table: Table::new(seed),
+            names: Names::new(seed),
+        })
+    }
+
+    pub(crate) fn read<T>(
+        &self,
+        answer: impl FnOnce(&dyn View) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        answer(&*self.engine.view())
+    }
+
+    /// Live attributes.
+    pub(crate) fn attr(&self, id: InodeId) -> Result<Attr, Error> {
+        let mut tries = 0;
+        loop {
+            if let Some(attr) = self.table.peek(id) {
+                return Ok(attr);
+            }
+            let stamp = self.table.stamp(id);
+            let inode = self.read(|view| read::inode(view, id))?;
+            tries += 1;
+            match self.table.loaded(&inode, stamp) {
+                Some(attr) => return Ok(attr),
+                // It was true a moment ago, and nobody has noted anything on it.
+                None if tries == LOADS_MAX => return Ok(inode.attr()),
+                None => {}
+            }
+        }
+    }
+
+    /// What a name leads to, from the engine.
+    pub(crate) fn lookup(&self, dir: InodeId, name: &[u8]) -> Result<Attr, Error> {
+        match name {
+            b"." => self.directory(dir),
+            b".." => {
+                let parent = self.read(|view| read::parent(view, dir))?;
+                self.attr(parent)
+            }
+            name => {
+                let stamp = self.names.stamp(dir, name);
+                let found = self.read(|view| read::lookup(view, dir, name))?;
+                self.names.loaded(dir, name, found.as_ref().map(Inode::id), stamp);
+                // It may have gone since, and then its name has.
+                found.map_or(Err(Error::NotFound), |inode| match self.attr(inode.id()) {
+                    Err(Error::Stale) => Err(Error::NotFound),
+                    found => found,
+                })
+            }
+        }
+    }
+
+    pub(crate) fn directory(&self, dir: InodeId) -> Result<Attr, Error> {
+        let attr = self.attr(dir)?;
+        if attr.kind == FileKind::Directory { Ok(attr) } else { Err(Error::NotDirectory) }
+    }
+
+    pub(crate) fn readdir(
+        &self,
+        dir: InodeId,
+        after: Cookie,
+        entries_max: usize,
+        with_attr: bool,
+    ) -> Result<DirPage, Error> {
+        self.read(|view| {
+            read::readdir(view, dir, after, entries_max, |id| {
+                if !with_attr {
+                    return Ok(None);
+                }
+                if let Some(attr) = self.table.peek(id) {
+                    return Ok(Some(attr));
+                }
+                read::inode(view, id).map(|inode| Some(inode.attr()))
+            })
+        })
+    }
+}
+
+/// Opens the LSM in a folder.
+pub(crate) fn lsm(path: &Path) -> Result<Box<dyn Engine>, String> {
+    Ok(Box::new(Lsm::open(path)?))
+}
+
+/// A fresh engine in memory.
+pub(crate) fn memory() -> Box<dyn Engine> {
+    Box::new(Memory::default())
+}
+
+/// Reads what the store says of itself, or makes it.
+fn format(name: &str, engine: &dyn Engine) -> Result<Format, String> {
+    let view = engine.view();
+    let found: Option<Format> = get(&*view, Space::Misc, &key::format())
+        .map_err(|error| format!("cannot read the metadata store `{name}`: {error}"))?;
+    if let Some(format) = found {
+        if format.version != FORMAT_VERSION {
+            return Err(format!(
+                "the metadata store `{name}` has format {}, and this server knows {FORMAT_VERSION}; \
+                 use a server that knows it",
+                format.version
+            ));
+        }
+        return Ok(format);
+    }
+    let format = Format { version: FORMAT_VERSION, store: reactor::rng::random_u64() };
+    let mut tx = Tx::new(&*view);
+    tx.put(Space::Misc, &key::format(), &format);
+    let batch = tx.into_batch();
+    drop(view);
+    engine
+        .commit(&batch)
+        .and_then(|()| engine.sync())
+        .map_err(|fault| format!("cannot make the metadata store `{name}`: {}", io(fault)))?;
+    Ok(format)
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core")
+            .field("name", &self.name)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Decodes a value that this process has just encoded.
+pub(crate) fn own<R: Record>(bytes: &[u8]) -> R {
+    R::decode(bytes).unwrap_or_else(|_| panic!("a record that was just encoded"))
+}

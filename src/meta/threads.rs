@@ -1,0 +1,94 @@
+//! The threads of a store: one that writes, a few that read what is not in memory.
+//!
+//! Invariant: they end when the last handle to the store is gone, or at [`Threads::stop`].
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+};
+
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use reactor::oneshot;
+use vocab::Error;
+
+use crate::{
+    command::Command,
+    core::Core,
+    writer::{self, Answer, Message},
+};
+
+/// Threads that read from the engine.
+const READERS: usize = 2;
+
+/// A question to the engine, or the end (`None`).
+type Job = Option<Box<dyn FnOnce(&Core) + Send>>;
+
+/// An open store with its threads. Both queues hold no more than callers wait for.
+#[derive(Debug)]
+pub(crate) struct Threads {
+    pub(crate) core: Arc<Core>,
+    writes: Sender<Message>,
+    reads: Sender<Job>,
+    handles: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Threads {
+    pub(crate) fn start(core: Core) -> std::io::Result<Self> {
+        let core = Arc::new(core);
+        let (writes, write_queue) = unbounded();
+        let (reads, read_queue) = unbounded();
+        let mut handles = Vec::new();
+        let for_writer = Arc::clone(&core);
+        let name = format!("meta-{}", core.name);
+        handles.push(reactor::thread::spawn(&name, None, move || {
+            writer::run(&for_writer, &write_queue);
+        })?);
+        for _ in 0..READERS {
+            let (core, queue): (_, Receiver<Job>) = (Arc::clone(&core), read_queue.clone());
+            handles.push(reactor::thread::spawn(&format!("{name}-read"), None, move || {
+                while let Ok(Some(job)) = queue.recv() {
+                    job(&core);
+                }
+            })?);
+        }
+        Ok(Self { core, writes, reads, handles: Mutex::new(handles) })
+    }
+
+    /// Sends a command to the writer.
+    pub(crate) async fn submit(&self, command: Command) -> Answer {
+        let (sender, answer) = oneshot::channel();
+        if self.writes.send(Message::Submit(command, sender)).is_err() {
+            return Err(Error::Stopping);
+        }
+        answer.await.unwrap_or(Err(Error::Stopping))
+    }
+
+    /// Has a question answered off the reactor.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&Core) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (sender, answer) = oneshot::channel();
+        let job: Job = Some(Box::new(move |core: &Core| sender.send(question(core))));
+        if self.reads.send(job).is_err() {
+            return Err(Error::Stopping);
+        }
+        answer.await.unwrap_or(Err(Error::Stopping))
+    }
+
+    /// Finishes what was sent, and ends the threads.
+    pub(crate) fn stop(&self) {
+        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        if handles.is_empty() {
+            return;
+        }
+        // A queue whose threads are gone has nothing left to stop.
+        let _sent = self.writes.send(Message::Stop);
+        for _ in 0..READERS {
+            let _sent = self.reads.send(None);
+        }
+        for handle in handles.drain(..) {
+            handle.join().expect("a panic ends the process");
+        }
+    }
+}
