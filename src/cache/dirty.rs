@@ -183,19 +183,13 @@ impl Dirty {
         self.uploading.remove(&index);
     }
 
-    /// The snapshot arrived: takes out ranges up to its watermark. When younger ones stay, the block
-    /// is pending again, and its new age is given.
-    pub fn uploaded(
-        &mut self,
-        index: BlockIndex,
-        watermark: Sequence,
-        taken: &mut Vec<DirtyRange>,
-    ) -> Option<Sequence> {
+    /// The snapshot arrived: drops ranges up to its watermark. When younger ones stay, the block is
+    /// pending again, and its new age is given.
+    pub fn uploaded(&mut self, index: BlockIndex, watermark: Sequence) -> Option<Sequence> {
         self.uploading.remove(&index);
         let block = self.blocks.get_mut(&index)?;
         let before = block.bytes;
-        let old = block.ranges.extract_if(.., |_, range| range.sequence <= watermark);
-        taken.extend(old.map(|(_, range)| range));
+        block.ranges.retain(|_, range| range.sequence > watermark);
         block.bytes = block.ranges.values().map(len_of).sum();
         self.bytes = self.bytes + u64::from(block.bytes) - u64::from(before);
         let oldest = block.ranges.values().map(|range| range.sequence).min();
@@ -368,10 +362,10 @@ mod tests {
         assert!(!dirty.upload_begin(B0), "one at a time");
         assert_eq!(dirty.snapshot(B0).unwrap().ranges.len(), 3);
         assert_eq!(dirty.state(B0), BlockState::Uploading);
-        assert_eq!(dirty.uploaded(B0, Sequence(4), &mut gone), Some(Sequence(5)));
+        assert_eq!(dirty.uploaded(B0, Sequence(4)), Some(Sequence(5)));
         assert_eq!(content(&dirty, B0, 0, 8), [0, 0, 0, 0, 5, 5, 0, 0]);
         assert_eq!(dirty.state(B0), BlockState::Pending);
-        assert_eq!(dirty.uploaded(B0, Sequence(5), &mut gone), None);
+        assert_eq!(dirty.uploaded(B0, Sequence(5)), None);
         assert_eq!(dirty.state(B0), BlockState::Uploaded);
         assert!(dirty.is_empty() && dirty.bytes() == 0);
     }
@@ -422,7 +416,7 @@ mod tests {
                 }
                 1 => {
                     let watermark = sequence.saturating_sub(rng.below(20));
-                    dirty.uploaded(index, Sequence(watermark), &mut gone);
+                    dirty.uploaded(index, Sequence(watermark));
                     model[which].iter_mut().for_each(|s| *s *= u64::from(*s > watermark));
                 }
                 _ => {

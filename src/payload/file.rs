@@ -4,10 +4,7 @@
 //! the engine has not heard of (`limit`). `map` is coherent without asking, because only uploads
 //! and truncates of this slice change a block map, and each of them updates it.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    ops::Bound,
-};
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use cache::dirty::Dirty;
@@ -44,16 +41,14 @@ pub(crate) struct File {
     pub(crate) stream: Stream,
 }
 
-/// A record whose effect is in no block's watermark: a truncate, or a block that became a hole. It
-/// must stay in the log until the file is sealed beyond it, else a restart may find an older record
-/// that it undid.
+/// A truncate: a record whose effect is in no block's watermark. It must stay in the log until the
+/// file is sealed beyond it, else a restart may find an older record that it undid.
 #[derive(Debug)]
 pub(crate) struct Mark {
     pub(crate) sequence: Sequence,
-    /// Of a truncate: the length.
-    pub(crate) size: Option<u64>,
+    size: u64,
     /// Holds the record in the log.
-    pub(crate) pins: Vec<Bytes>,
+    pin: Option<Bytes>,
 }
 
 impl File {
@@ -144,49 +139,36 @@ impl File {
     /// Bytes of stored blocks from here on read as zeroes, by truncates that the engine has not
     /// heard of.
     fn limit(&self) -> u64 {
-        let unheard = self.marks.iter().filter(|mark| mark.sequence > self.flushed);
-        unheard.filter_map(|mark| mark.size).min().unwrap_or(u64::MAX)
+        let unheard = self.marks.iter().rev().take_while(|mark| mark.sequence > self.flushed);
+        unheard.map(|mark| mark.size).min().unwrap_or(u64::MAX)
     }
 
-    /// Enters a mark, or adds to the one with its sequence. Whether it is new.
-    pub(crate) fn mark(&mut self, mark: Mark) -> bool {
-        if mark.size.is_some() {
-            self.last_cut = self.last_cut.max(mark.sequence);
-        }
-        let at = self.marks.partition_point(|other| other.sequence < mark.sequence);
-        match self.marks.get_mut(at).filter(|other| other.sequence == mark.sequence) {
-            Some(other) => {
-                other.size = other.size.or(mark.size);
-                other.pins.extend(mark.pins);
-                false
-            }
-            None => {
-                self.marks.insert(at, mark);
-                true
-            }
-        }
+    /// Whether there is a truncate that the engine has not heard of.
+    pub(crate) fn is_cut_unheard(&self) -> bool {
+        self.marks.last().is_some_and(|mark| mark.sequence > self.flushed)
     }
 
-    /// Gives a mark's record its hold in the log.
+    /// Enters a truncate, the last record of the file.
+    pub(crate) fn mark(&mut self, sequence: Sequence, size: u64) {
+        assert!(self.last_cut < sequence, "records come in order");
+        self.last_cut = sequence;
+        self.marks.push(Mark { sequence, size, pin: None });
+    }
+
+    /// Gives a truncate's record its hold in the log.
     pub(crate) fn pin(&mut self, sequence: Sequence, pin: Bytes) {
         if let Some(mark) = self.marks.iter_mut().find(|mark| mark.sequence == sequence) {
-            mark.pins.push(pin);
+            mark.pin = Some(pin);
         }
     }
 
     /// The engine has taken the data state up to here, and cut what truncates until then cut.
     pub(crate) fn flushed(&mut self, upto: Sequence) {
-        if upto <= self.flushed {
-            return;
-        }
-        let new = (Bound::Excluded(self.flushed), Bound::Included(upto));
-        let cut = |mark: &Mark| {
-            mark.size.is_some() && std::ops::RangeBounds::contains(&new, &mark.sequence)
-        };
-        if self.marks.iter().any(cut) {
+        let was_unheard = self.is_cut_unheard();
+        self.flushed = self.flushed.max(upto);
+        if was_unheard {
             self.map_forget();
         }
-        self.flushed = upto;
     }
 
     /// The oldest mark.

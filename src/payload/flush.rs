@@ -2,7 +2,12 @@
 //!
 //! Invariants: the engine never gets ahead of the durable log (a snapshot is synced before it is
 //! uploaded, else a power cut could give its sequences out again); one snapshot of a block travels
-//! at a time; dirty ranges go only after the block map has them.
+//! at a time; dirty ranges go only after the block map has them; a snapshot is taken only when the
+//! engine has heard of every truncate so far.
+//!
+//! Why the last one: a data state names the shortest of its truncates and the last. Were there one
+//! before and one after a snapshot in the same state, the engine would cut the block at the shorter
+//! length, which the block has behind it.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
@@ -20,7 +25,6 @@ use vocab::{BlockIndex, Error, FileId, Sequence};
 
 use crate::{
     Place,
-    file::Mark,
     slice::{Slice, State},
     upload_queue::{Block, Pressure},
 };
@@ -44,6 +48,8 @@ enum Step {
     Nothing,
     LoadMap,
     NoteLate,
+    /// Tell the engine of truncates first.
+    Flush,
 }
 
 /// What became of an upload.
@@ -58,7 +64,7 @@ enum Done {
     /// The inode is gone.
     Gone,
     Away(String),
-    Broken(String),
+    Stuck(String),
     /// Nothing was dirty, or the server stops.
     Nothing,
 }
@@ -103,6 +109,7 @@ impl Slice {
                 Step::Nothing => return Done::Nothing,
                 Step::LoadMap => self.load_map(id, index).await,
                 Step::NoteLate => self.note_late(id).await,
+                Step::Flush => self.flush(id).await,
             };
             match ready {
                 Ok(()) => {}
@@ -137,7 +144,7 @@ impl Slice {
                 Ok(_) | Err(_) => Done::Stale,
             },
             Ok(Uploaded::Away(why)) => Done::Away(why),
-            Ok(Uploaded::Broken(why)) => Done::Broken(why),
+            Ok(Uploaded::Stuck(why)) => Done::Stuck(why),
             Err(_) => Done::Nothing,
         }
     }
@@ -149,6 +156,9 @@ impl Slice {
         let Some(block) = file.dirty.block(index) else { return Step::Nothing };
         if file.is_late() {
             return Step::NoteLate;
+        }
+        if file.is_cut_unheard() {
+            return Step::Flush;
         }
         let base = match (block.is_full(), file.stored(index)) {
             (true, _) => None,
@@ -202,17 +212,11 @@ impl Slice {
                     trace::warn!(content, why, "uploads wait, and will be tried again");
                 }
             }
-            Done::Broken(why) => {
+            Done::Stuck(why) => {
                 state.queue.left(lane);
                 self.counters.upload_retries.add(1);
                 let (inode, block, content) = (id.inode.0, index.0, &**lane);
-                trace::error!(
-                    inode,
-                    block,
-                    content,
-                    why,
-                    "stored bytes below a write are unreadable"
-                );
+                trace::warn!(inode, block, content, why, "a block waits, and will be tried again");
                 if let Some(file) = state.files.get_mut(&id) {
                     file.map_forget();
                 }
@@ -246,30 +250,44 @@ impl Slice {
     }
 
     async fn seal_once(&self, id: FileId) -> Result<(), Error> {
-        self.note_late(id).await?;
-        let (meta, upto, last, data) = {
+        let (meta, upto) = {
             let state = self.state.borrow();
             let Some(file) = state.files.get(&id) else { return Ok(()) };
             let upto = file.sealable();
             if file.first_mark().is_none_or(|mark| mark > upto) {
                 return Ok(());
             }
-            (file.place.meta.clone(), upto, file.last, file.place.meta.unflushed(id.inode))
+            (file.place.meta.clone(), upto)
         };
-        // What made older records dead must not be lost itself.
+        // Also what made older records dead must not be lost itself: it was appended before.
+        self.flush(id).await?;
+        meta.submit(Command::Seal { inode: id.inode, sequence: upto }).await?;
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let Some(file) = state.files.get_mut(&id) else { return Ok(()) };
+        for mark in file.sealed(upto) {
+            state.queue.remove_mark(mark.sequence);
+        }
+        Ok(())
+    }
+
+    /// Brings the engine up to the file's data state, the log first.
+    async fn flush(&self, id: FileId) -> Result<(), Error> {
+        self.note_late(id).await?;
+        let (meta, last, data) = {
+            let state = self.state.borrow();
+            let Some(file) = state.files.get(&id) else { return Ok(()) };
+            (file.place.meta.clone(), file.last, file.place.meta.unflushed(id.inode))
+        };
         if self.state.borrow().synced < last {
             let _durable = self.sync().await?;
         }
         if let Some(data) = data {
             meta.submit(Command::FlushData { inode: id.inode, data }).await?;
         }
-        meta.submit(Command::Seal { inode: id.inode, sequence: upto }).await?;
-        let mut state = self.state.borrow_mut();
-        let state = &mut *state;
-        let Some(file) = state.files.get_mut(&id) else { return Ok(()) };
-        file.flushed(data.map_or(last, |data| data.sequence));
-        for mark in file.sealed(upto) {
-            state.queue.remove_mark(mark.sequence);
+        let flushed = data.map_or(last, |data| data.sequence);
+        if let Some(file) = self.state.borrow_mut().files.get_mut(&id) {
+            file.flushed(flushed);
         }
         Ok(())
     }
@@ -375,8 +393,7 @@ impl State {
         let Some(file) = self.files.get_mut(&id) else { return };
         let before = file.dirty.bytes();
         let born = file.dirty.block(index).map(|block| block.born);
-        let mut taken = Vec::new();
-        let left = file.dirty.uploaded(index, watermark, &mut taken);
+        let left = file.dirty.uploaded(index, watermark);
         self.dirty_bytes = self.dirty_bytes + file.dirty.bytes() - before;
         if let Some(born) = born {
             self.queue.remove(born, index);
@@ -386,12 +403,5 @@ impl State {
         }
         file.flushed(flushed);
         file.map_set(index, stored.entry, watermark);
-        if stored.entry.is_none() && !taken.is_empty() {
-            // A hole may have no watermark: its records stay until the file is sealed.
-            let pins = taken.into_iter().map(|range| range.bytes).collect();
-            if file.mark(Mark { sequence: watermark, size: None, pins }) {
-                self.queue.mark(watermark, id, now);
-            }
-        }
     }
 }

@@ -5,7 +5,7 @@
 //! delays are constants, so the queues that wait for a time are in order of it by themselves.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -16,8 +16,8 @@ use vocab::{BlockIndex, FileId, Sequence};
 const FILLED_REST: Duration = Duration::from_millis(250);
 /// A mark waits this long for more of its kind.
 const MARK_REST: Duration = Duration::from_secs(1);
-/// A block whose stored bytes cannot be read is tried again after this long.
-const BROKEN_REST: Duration = Duration::from_secs(30);
+/// A block that cannot go, while others can, is tried again after this long.
+const STUCK_REST: Duration = Duration::from_secs(10);
 /// Uploads of one slice to one content store at a time.
 const JOBS_MAX: u32 = 16;
 /// A store that is away is asked again after this long at first.
@@ -40,9 +40,9 @@ pub(crate) struct Queue {
     resting: VecDeque<(Duration, Block)>,
     filled: VecDeque<(Duration, Block)>,
     marked: VecDeque<(Duration, FileId)>,
-    broken: VecDeque<(Duration, Block)>,
-    /// The blocks in `broken`.
-    asleep: BTreeMap<Block, ()>,
+    stuck: VecDeque<(Duration, Block)>,
+    /// The blocks in `stuck`.
+    asleep: BTreeSet<Block>,
     lanes: BTreeMap<Arc<str>, Lane>,
     /// Bytes appended, and how many there were at some records.
     appended: u64,
@@ -82,8 +82,8 @@ impl Queue {
             resting: VecDeque::new(),
             filled: VecDeque::new(),
             marked: VecDeque::new(),
-            broken: VecDeque::new(),
-            asleep: BTreeMap::new(),
+            stuck: VecDeque::new(),
+            asleep: BTreeSet::new(),
             lanes: BTreeMap::new(),
             appended: 0,
             course: VecDeque::new(),
@@ -151,7 +151,7 @@ impl Queue {
                 }
             }
         }
-        while let Some((_, block)) = self.broken.pop_front_if(|(at, _)| *at <= now) {
+        while let Some((_, block)) = self.stuck.pop_front_if(|(at, _)| *at <= now) {
             self.asleep.remove(&block);
             due.push(block);
         }
@@ -222,7 +222,7 @@ impl Queue {
     /// Takes a place in a lane for a block, unless the lane is full or its store away, or the block
     /// asleep.
     pub(crate) fn start(&mut self, name: &Arc<str>, block: &Block, now: Duration) -> bool {
-        if self.asleep.contains_key(block) {
+        if self.asleep.contains(block) {
             return false;
         }
         let lane = self.lane(name);
@@ -281,8 +281,8 @@ impl Queue {
 
     /// Puts a block aside for a while.
     pub(crate) fn sleep(&mut self, block: Block, now: Duration) {
-        self.asleep.insert(block, ());
-        self.broken.push_back((now + BROKEN_REST, block));
+        self.asleep.insert(block);
+        self.stuck.push_back((now + STUCK_REST, block));
     }
 
     /// Asks stores that were away at once.
@@ -321,8 +321,8 @@ mod tests {
     #[test]
     fn a_block_rests_from_its_last_write() {
         let mut queue = queue();
-        queue.born(Sequence(1), block(0).0, block(0).1, 0 * S);
-        assert_eq!(queue.take_rested(9 * S, |_| Some(0 * S)), []);
+        queue.born(Sequence(1), block(0).0, block(0).1, Duration::ZERO);
+        assert_eq!(queue.take_rested(9 * S, |_| Some(Duration::ZERO)), []);
         assert_eq!(queue.take_rested(10 * S, |_| Some(5 * S)), []);
         assert_eq!(queue.take_rested(15 * S, |_| Some(5 * S)), [block(0)]);
         assert_eq!(queue.take_rested(99 * S, |_| Some(5 * S)), []);
@@ -331,8 +331,8 @@ mod tests {
     #[test]
     fn a_full_block_does_not_wait_to_settle() {
         let mut queue = queue();
-        queue.filled(block(0).0, block(0).1, 0 * S);
-        assert_eq!(queue.take_rested(1 * S, |_| Some(0 * S)), [block(0)]);
+        queue.filled(block(0).0, block(0).1, Duration::ZERO);
+        assert_eq!(queue.take_rested(S, |_| Some(Duration::ZERO)), [block(0)]);
     }
 
     #[test]
@@ -362,7 +362,12 @@ mod tests {
         let max = 64 * COURSE_STEP;
         for n in 1..=64 {
             queue.appended(Sequence(n), COURSE_STEP, max);
-            queue.born(Sequence(n), block(0).0, BlockIndex(u32::try_from(n).unwrap()), 0 * S);
+            queue.born(
+                Sequence(n),
+                block(0).0,
+                BlockIndex(u32::try_from(n).unwrap()),
+                Duration::ZERO,
+            );
         }
         assert_eq!(queue.pressure(max / 2 - 1, max), Pressure::None);
         let older = queue.pressure(max / 2, max);
@@ -375,11 +380,11 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_block_sleeps_even_under_pressure() {
+    fn a_stuck_block_sleeps_even_under_pressure() {
         let (mut queue, name) = (queue(), Arc::from("s3"));
-        queue.sleep(block(0), 0 * S);
+        queue.sleep(block(0), Duration::ZERO);
         assert!(!queue.start(&name, &block(0), S));
-        assert_eq!(queue.take_rested(30 * S, |_| None), [block(0)]);
-        assert!(queue.start(&name, &block(0), 30 * S));
+        assert_eq!(queue.take_rested(10 * S, |_| None), [block(0)]);
+        assert!(queue.start(&name, &block(0), 10 * S));
     }
 }

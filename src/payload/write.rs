@@ -18,7 +18,6 @@ use wal::{Change, Ticket};
 
 use crate::{
     Evidence, Payload, Place, Stability, WriteDone,
-    file::Mark,
     slice::{Slice, State},
 };
 
@@ -219,9 +218,8 @@ impl Slice {
         let mut shadowed = state.cut_dirty(id, size);
         state.bury(&mut shadowed, sequence);
         let file = state.files.get_mut(&id).expect("the caller made it");
-        if file.mark(Mark { sequence, size: Some(size), pins: Vec::new() }) {
-            state.queue.mark(sequence, id, clock::monotonic());
-        }
+        file.mark(sequence, size);
+        state.queue.mark(sequence, id, clock::monotonic());
     }
 }
 

@@ -57,8 +57,9 @@ pub enum Uploaded {
     Stale,
     /// A store is away or full or refuses; the same for every block. Try later.
     Away(String),
-    /// What lies below this block's ranges cannot be read. Other blocks may fare better.
-    Broken(String),
+    /// This block cannot go now: what lies below its ranges cannot be read, or its object is being
+    /// deleted. Other blocks may fare better.
+    Stuck(String),
 }
 
 /// A block in the block map.
@@ -91,7 +92,7 @@ struct Lane {
 enum Fault {
     Stale,
     Away(String),
-    Broken(String),
+    Stuck(String),
 }
 
 impl Shared {
@@ -115,7 +116,7 @@ impl Shared {
             Ok(stored) => Uploaded::Stored(stored),
             Err(Fault::Stale) => Uploaded::Stale,
             Err(Fault::Away(why)) => Uploaded::Away(why),
-            Err(Fault::Broken(why)) => Uploaded::Broken(why),
+            Err(Fault::Stuck(why)) => Uploaded::Stuck(why),
         });
     }
 
@@ -133,7 +134,7 @@ impl Shared {
         if is_zero(&block) {
             return match set(job, None, false).await? {
                 Set::Done => Ok(Stored { entry: None, frames: Vec::new(), was_put: false }),
-                Set::NeedPut => Err(Fault::Away("a hole needs no object".to_owned())),
+                Set::NeedPut => unreachable!("a hole needs no object"),
             };
         }
         let hash = Content::hash(&block);
@@ -170,7 +171,7 @@ async fn deduplicate(
     let put = content.put(&key, block).await.map_err(|error| Fault::Away(words(&error)))?;
     match set(job, entry, true).await {
         Ok(Set::Done) => Ok(true),
-        Ok(Set::NeedPut) => Err(Fault::Away("put, and still not believed".to_owned())),
+        Ok(Set::NeedPut) => unreachable!("it was put"),
         Err(Fault::Stale) => {
             // Nobody will ever refer to what was just created, unless somebody counts it.
             if put == Put::Created && meta.is_stored(content_name, hash).await == Ok(false) {
@@ -197,7 +198,12 @@ async fn set(job: &Job, block: Option<(BlockHash, u32)>, was_put: bool) -> Resul
         was_put,
         now: reactor::clock::wall(),
     };
-    let outcome = job.place.meta.submit(command).await.map_err(fault)?;
+    let outcome = job.place.meta.submit(command).await.map_err(|error| {
+        if error == Error::Busy {
+            return Fault::Stuck("its object is being deleted".to_owned());
+        }
+        fault(error)
+    })?;
     Ok(if matches!(outcome, Outcome::NeedPut) { Set::NeedPut } else { Set::Done })
 }
 
@@ -258,7 +264,7 @@ fn fault(error: Error) -> Fault {
 
 fn base_fault(error: StoreError) -> Fault {
     match &error {
-        StoreError::NotFound | StoreError::Corrupt(_) => Fault::Broken(words(&error)),
+        StoreError::NotFound | StoreError::Corrupt(_) => Fault::Stuck(words(&error)),
         StoreError::Unavailable(_) | StoreError::Refused(_) | StoreError::Full(_) => {
             Fault::Away(words(&error))
         }
