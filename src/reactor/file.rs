@@ -160,16 +160,19 @@ impl File {
         match &self.0 {
             Inner::Kernel(file) => {
                 let mapping = map::map(file, len)?;
-                Ok(Map(MapInner::Kernel { mapping, root: RefCell::new(None) }))
+                Ok(Map { inner: MapInner::Kernel { mapping, root: RefCell::new(None) }, len })
             }
-            Inner::World(node) => Ok(Map(MapInner::World(node.map(len)))),
+            Inner::World(node) => Ok(Map { inner: MapInner::World(node.map(len)), len }),
         }
     }
 }
 
 /// A mapped file, from which views are taken. It knows when nobody holds one any more.
 #[derive(Debug)]
-pub struct Map(MapInner);
+pub struct Map {
+    inner: MapInner,
+    len: usize,
+}
 
 enum MapInner {
     /// `root` is what views are slices of. Dropping it leaves the views' own references.
@@ -182,7 +185,7 @@ impl Map {
     /// A view of a range. Shares one count with the other views; copies nothing on a real machine.
     #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Bytes {
-        match &self.0 {
+        match &self.inner {
             MapInner::Kernel { mapping, root } => {
                 root.borrow_mut().get_or_insert_with(|| map::view(mapping)).slice(range)
             }
@@ -190,10 +193,22 @@ impl Map {
         }
     }
 
+    /// Bytes mapped.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing is mapped.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Whether no view is held by anybody.
     #[must_use]
     pub fn is_unique(&self) -> bool {
-        match &self.0 {
+        match &self.inner {
             MapInner::Kernel { mapping, root } => {
                 root.take();
                 let unique = Arc::strong_count(mapping) == 1;

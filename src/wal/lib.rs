@@ -2,15 +2,31 @@
 //!
 //! Absent: names, permissions, blocks, the content store.
 //!
-//! Reading order: [`append`], then [`sync`], then [`recover`].
+//! Reading order: `FORMAT.md`, [`append`], [`sync`], [`recover`], [`segments`].
+//!
+//! Invariants: sequences rise by one within a life of the log and never repeat. Records reach the
+//! file in that order, one batch at a time. A failed write or sync is final. A segment is
+//! overwritten only when nobody holds a view of it and the manifest on disk no longer lists it.
 
-use std::path::PathBuf;
+pub mod append;
+mod format;
+mod log;
+mod manifest;
+pub mod recover;
+pub mod segments;
+pub mod sync;
+mod walk;
+
+use std::{path::PathBuf, rc::Rc};
 
 use bytes::Bytes;
 use vocab::{
     Error, FileId, Sequence, SliceId, Time, Verifier,
     durable::{Durable, Logged},
+    limits,
 };
+
+use log::Log;
 
 /// Where a log lives and how large it may grow.
 #[derive(Clone, Debug)]
@@ -19,7 +35,7 @@ pub struct Config {
     pub dir: PathBuf,
     /// Whose log it is.
     pub slice: SliceId,
-    /// Most bytes of all its segments together.
+    /// Most bytes of all its segments together; at least two segments are used.
     pub log_bytes_max: u64,
 }
 
@@ -42,7 +58,9 @@ pub enum Change {
 
 /// One log, owned by one slice, on one reactor. Cloning shares it.
 #[derive(Clone, Debug)]
-pub struct Wal {}
+pub struct Wal {
+    log: Rc<Log>,
+}
 
 /// A record that has its place in the order, and may not be in the file yet.
 #[derive(Debug)]
@@ -50,6 +68,7 @@ pub struct Wal {}
 pub struct Ticket {
     /// Its place.
     pub sequence: Sequence,
+    log: Rc<Log>,
 }
 
 /// A record found at the start.
@@ -70,9 +89,10 @@ pub struct Found {
 /// What [`Wal::open`] found, oldest first.
 #[derive(Debug, Default)]
 pub struct Recovered {
-    /// The records, in order of sequence.
+    /// The records, in order of sequence. Records that nobody needs any more may be among them, and
+    /// where older segments were recycled sequences are missing.
     pub records: Vec<Found>,
-    /// Bytes cut off at the torn tail.
+    /// Bytes of records beyond the torn tail that were seen and cut off.
     pub torn_bytes: u64,
 }
 
@@ -80,13 +100,25 @@ impl Wal {
     /// Opens or creates the log of a slice on this reactor.
     ///
     /// Header and index are read, payloads only to check them. A torn tail is cut. A record that is
-    /// damaged with good records after it is an error that names file and offset.
+    /// damaged although it had been synced is an error that names file and offset.
     ///
     /// # Errors
     /// The kernel's, or what is damaged, in words for the operator.
     pub async fn open(config: Config) -> Result<(Self, Recovered), String> {
-        let _ = config;
-        todo!()
+        Self::open_sized(config, limits::SEGMENT_BYTES).await
+    }
+
+    /// As [`Wal::open`], with segments of another size, for tests: a multiple of 4096. An existing
+    /// log keeps its size. A write may have at most a quarter of a segment.
+    ///
+    /// # Errors
+    /// As [`Wal::open`].
+    pub async fn open_sized(
+        config: Config,
+        segment_bytes: u32,
+    ) -> Result<(Self, Recovered), String> {
+        let (log, recovered) = recover::open(&config, segment_bytes).await?;
+        Ok((Self { log }, recovered))
     }
 
     /// Gives a change its place in the order. Runs to its end without waiting, so calls are ordered
@@ -94,10 +126,16 @@ impl Wal {
     /// [`Ticket::logged`] gives a view of the log in exchange.
     ///
     /// # Errors
-    /// `Busy` when the log is full, `LogReadOnly` after a failed write or sync.
+    /// `Busy` when the log is full, `LogReadOnly` after a failed write or sync, `Stopping` after
+    /// [`Wal::close`].
     pub fn append(&self, file: FileId, time: Time, change: Change) -> Result<Ticket, Error> {
-        let _ = (file, time, change);
-        todo!()
+        append::append(&self.log, file, time, change)
+    }
+
+    /// Resolves when an append has room again, or can only fail: after `Busy`, wait and try again.
+    /// Others may be faster.
+    pub async fn wait_room(&self) {
+        segments::wait_room(&self.log).await;
     }
 
     /// Makes every change appended before this call survive a power cut. Calls that overlap share
@@ -106,25 +144,42 @@ impl Wal {
     /// # Errors
     /// `SyncFailed`, for this call and for ever after.
     pub async fn sync(&self) -> Result<Durable, Error> {
-        todo!()
+        sync::sync(&self.log).await
+    }
+
+    /// Syncs and waits until nothing of this log runs in the background, so that its folder is free
+    /// once the last clone is dropped.
+    ///
+    /// # Errors
+    /// `SyncFailed`.
+    pub async fn close(self) -> Result<(), Error> {
+        let result = self.sync().await;
+        self.log.close().await;
+        result.map(drop)
     }
 
     /// This life of the log.
     #[must_use]
     pub fn verifier(&self) -> Verifier {
-        todo!()
+        self.log.verifier
     }
 
     /// Bytes of segments that hold records somebody still needs.
     #[must_use]
     pub fn bytes_live(&self) -> u64 {
-        todo!()
+        segments::bytes_live(&self.log)
     }
 
     /// Most bytes it may take.
     #[must_use]
     pub fn bytes_max(&self) -> u64 {
-        todo!()
+        self.log.state.borrow().segments_max as u64 * self.log.segment_bytes
+    }
+
+    /// Bytes that a power cut would lose now: appended and not synced.
+    #[must_use]
+    pub fn bytes_at_risk(&self) -> u64 {
+        self.log.state.borrow().bytes_at_risk()
     }
 }
 
@@ -136,6 +191,9 @@ impl Ticket {
     /// # Errors
     /// `LogReadOnly` when the record could not be written; the log is then read-only for good.
     pub async fn logged(self) -> Result<(Logged, Bytes), Error> {
-        todo!()
+        append::logged(self).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,269 @@
+//! The state that appending, syncing and recycling share.
+//!
+//! Invariants: `durable <= written < sequence_next`. Borrows of the state end before an await.
+//! `closed`, `current` and `spare` are in order of generation.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    future::poll_fn,
+    path::PathBuf,
+    rc::Rc,
+    task::{Poll, Waker},
+};
+
+use bytes::Bytes;
+use reactor::file::{File, Lock, Map};
+use vocab::{Error, FileId, SliceId, Time, Verifier};
+
+use crate::{Change, manifest::Manifest};
+
+/// A log while it is open.
+pub(crate) struct Log {
+    /// Its own folder.
+    pub(crate) dir: PathBuf,
+    pub(crate) slice: SliceId,
+    pub(crate) segment_bytes: u64,
+    pub(crate) verifier: Verifier,
+    pub(crate) state: RefCell<State>,
+    pub(crate) manifest: Manifest,
+    /// Woken when more is written or durable, when a spare is there, when a task ends, on failure.
+    pub(crate) changed: Waiters,
+    /// One sync at a time: the kernel tells a failure to one caller only.
+    pub(crate) disk: Turns,
+    /// Dropped last, when no task uses the files any more.
+    pub(crate) _lock: Lock,
+}
+
+/// What changes.
+pub(crate) struct State {
+    /// The next record's place in the order.
+    pub(crate) sequence_next: u64,
+    /// The last record in the file.
+    pub(crate) written: u64,
+    /// The last record that survives a power cut.
+    pub(crate) durable: u64,
+    /// The last record that somebody wants to be durable.
+    pub(crate) sync_wanted: u64,
+    /// Bytes of records appended, written and durable, since the start.
+    pub(crate) bytes_appended: u64,
+    pub(crate) bytes_written: u64,
+    pub(crate) bytes_durable: u64,
+
+    /// Records that are not on their way to the file yet.
+    pub(crate) queue: VecDeque<Queued>,
+    /// What became of each record whose ticket may still ask; the first is of `slots_first`.
+    pub(crate) slots: VecDeque<Slot>,
+    pub(crate) slots_first: u64,
+    /// Bytes left in the last segment that records have been given.
+    pub(crate) room: u64,
+    /// Segments given to records beyond the current one.
+    pub(crate) promised: usize,
+
+    /// Where records go now, the first of them, and where the next one goes.
+    pub(crate) current: Rc<Segment>,
+    pub(crate) current_first: u64,
+    pub(crate) current_at: u64,
+    /// Listed in the manifest, and ready to be the next.
+    pub(crate) spare: Option<Rc<Segment>>,
+    /// Full, and pinned by views.
+    pub(crate) closed: Vec<Closed>,
+    /// Pinned by nobody.
+    pub(crate) free: Vec<Rc<Segment>>,
+    /// Written since the last sync that covered them.
+    pub(crate) dirty: Vec<Rc<Segment>>,
+    /// Files of segments, used or not.
+    pub(crate) segments: usize,
+    /// Most of them.
+    pub(crate) segments_max: usize,
+
+    pub(crate) flushing: bool,
+    pub(crate) syncing: bool,
+    pub(crate) preparing: bool,
+    pub(crate) closing: bool,
+    /// A write or sync failed: nothing is taken any more.
+    pub(crate) failed: bool,
+}
+
+/// A file of the log.
+pub(crate) struct Segment {
+    pub(crate) number: u32,
+    pub(crate) generation: Cell<u64>,
+    pub(crate) file: File,
+    pub(crate) map: Map,
+}
+
+/// A segment that takes no more records.
+pub(crate) struct Closed {
+    pub(crate) segment: Rc<Segment>,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// Synced as a whole.
+    pub(crate) durable: bool,
+}
+
+/// A record that waits to be written.
+pub(crate) struct Queued {
+    pub(crate) sequence: u64,
+    pub(crate) file: FileId,
+    pub(crate) time: Time,
+    pub(crate) change: Change,
+    pub(crate) payload_xxh3: u64,
+    /// It did not fit the segment before.
+    pub(crate) starts_segment: bool,
+}
+
+/// What became of a record.
+pub(crate) enum Slot {
+    /// Not in the file yet, and perhaps somebody waits.
+    Waiting(Option<Waker>),
+    /// In the file; a view of it.
+    Written(Bytes),
+    /// Will never be.
+    Failed,
+    /// Nobody will ask.
+    Over,
+}
+
+impl Log {
+    /// Ends the log for writing, once and for ever.
+    pub(crate) fn fail(&self, what: &str, cause: &dyn std::fmt::Display) {
+        let wakers = {
+            let mut state = self.state.borrow_mut();
+            if std::mem::replace(&mut state.failed, true) {
+                return;
+            }
+            state.queue.clear();
+            let waiting = state.slots.iter_mut().filter(|slot| matches!(slot, Slot::Waiting(_)));
+            waiting
+                .filter_map(|slot| match std::mem::replace(slot, Slot::Failed) {
+                    Slot::Waiting(waker) => waker,
+                    Slot::Written(_) | Slot::Failed | Slot::Over => None,
+                })
+                .collect::<Vec<Waker>>()
+        };
+        trace::error!(
+            "the log of slice {} takes no more writes: {what} failed: {cause}. Bytes that were \
+             not synced may be lost. Check the disk of {}, then restart the server",
+            self.slice.0,
+            self.dir.display()
+        );
+        wakers.into_iter().for_each(Waker::wake);
+        self.changed.wake();
+    }
+
+    /// Waits until no task of this log runs.
+    pub(crate) async fn close(&self) {
+        self.state.borrow_mut().closing = true;
+        self.changed.wake();
+        self.until(|state| {
+            let busy = state.flushing || state.syncing || state.preparing;
+            (!busy).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the state answers.
+    pub(crate) async fn until<T>(&self, mut answer: impl FnMut(&State) -> Option<T>) -> T {
+        self.changed.until(|| answer(&self.state.borrow())).await
+    }
+
+    /// Syncs segments, one after another and one caller at a time. A failure is final.
+    pub(crate) async fn sync_segments(&self, segments: &[Rc<Segment>]) -> Result<(), Error> {
+        let _turn = self.disk.wait().await;
+        for segment in segments {
+            if self.state.borrow().failed {
+                return Err(Error::SyncFailed);
+            }
+            if let Err(cause) = segment.file.sync_data().await {
+                self.fail(&format!("a sync of {}", segment_name(segment.number)), &cause);
+                return Err(Error::SyncFailed);
+            }
+        }
+        if self.state.borrow().failed { Err(Error::SyncFailed) } else { Ok(()) }
+    }
+}
+
+impl State {
+    /// The last record that has a place.
+    pub(crate) fn appended(&self) -> u64 {
+        self.sequence_next - 1
+    }
+
+    pub(crate) fn bytes_at_risk(&self) -> u64 {
+        self.bytes_appended - self.bytes_durable
+    }
+
+    pub(crate) fn slot(&mut self, sequence: u64) -> &mut Slot {
+        let place = usize::try_from(sequence - self.slots_first).expect("as many as in memory");
+        &mut self.slots[place]
+    }
+
+    /// Forgets the slots at the front that nobody asks for.
+    pub(crate) fn trim_slots(&mut self) {
+        while let Some(Slot::Over) = self.slots.front() {
+            self.slots.pop_front();
+            self.slots_first += 1;
+        }
+    }
+}
+
+/// The name of a segment's file.
+pub(crate) fn segment_name(number: u32) -> String {
+    format!("segment-{number:05}")
+}
+
+/// Tasks of this thread that wait for a change.
+#[derive(Default)]
+pub(crate) struct Waiters(RefCell<Vec<Waker>>);
+
+impl Waiters {
+    pub(crate) fn wake(&self) {
+        let wakers = std::mem::take(&mut *self.0.borrow_mut());
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) async fn until<T>(&self, mut answer: impl FnMut() -> Option<T>) -> T {
+        poll_fn(|context| {
+            if let Some(value) = answer() {
+                return Poll::Ready(value);
+            }
+            let mut wakers = self.0.borrow_mut();
+            if !wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+                wakers.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+/// Lets one task through at a time.
+#[derive(Default)]
+pub(crate) struct Turns {
+    taken: Cell<bool>,
+    waiters: Waiters,
+}
+
+/// The turn of a task, until it is dropped.
+pub(crate) struct Turn<'a>(&'a Turns);
+
+impl Turns {
+    pub(crate) async fn wait(&self) -> Turn<'_> {
+        self.waiters.until(|| (!self.taken.replace(true)).then_some(())).await;
+        Turn(self)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.taken.set(false);
+        self.0.waiters.wake();
+    }
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Log({})", self.dir.display())
+    }
+}
