@@ -1,14 +1,12 @@
 //! Attempts, timeouts, and pauses with full jitter, within a deadline.
 
 use std::{
-    fs::File,
     future::Future,
-    io::Read,
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use reactor::rng::Rng;
+use reactor::rng::{Rng, random_u64};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::StoreError;
@@ -28,7 +26,7 @@ pub(super) struct Retry {
 
 impl Retry {
     pub(super) fn new(attempt_timeout: Duration, operation_timeout: Duration) -> Self {
-        Self { attempt_timeout, operation_timeout, rng: Mutex::new(Rng::from_seed(random_seed())) }
+        Self { attempt_timeout, operation_timeout, rng: Mutex::new(Rng::from_seed(random_u64())) }
     }
 
     /// Attempts until one ends other than `Unavailable`, or the deadline passes.
@@ -62,14 +60,6 @@ impl Retry {
     fn jitter(&self, pause_max: Duration) -> Duration {
         pause_max.mul_f64((self.random() >> 11) as f64 / (1u64 << 53) as f64)
     }
-}
-
-/// TODO: `reactor::rng::random_u64`, once it has a body.
-fn random_seed() -> u64 {
-    let mut seed = [0; 8];
-    let mut source = File::open("/dev/urandom").expect("the kernel has randomness");
-    source.read_exact(&mut seed).expect("the kernel has randomness");
-    u64::from_le_bytes(seed)
 }
 
 #[cfg(test)]
