@@ -4,6 +4,8 @@
 
 pub mod command;
 
+#[cfg(test)]
+mod conformance;
 mod core;
 mod engine;
 mod key;
@@ -13,6 +15,8 @@ mod read;
 mod record;
 mod shards;
 mod table;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod tx;
 mod writer;

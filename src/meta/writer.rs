@@ -24,6 +24,7 @@ const BATCH_MAX: usize = 512;
 pub(crate) type Answer = Result<Outcome, Error>;
 
 /// What the writer is sent.
+#[expect(clippy::large_enum_variant, reason = "all but one are the large variant")]
 pub(crate) enum Message {
     Submit(Command, oneshot::Sender<Answer>),
     /// Finish what waits, then end.
