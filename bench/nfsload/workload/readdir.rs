@@ -6,7 +6,7 @@ use crate::{
     xdr::{Reader, Write},
 };
 
-/// What the Linux client asks for at most, by default settings of servers that allow it.
+/// Bytes of names, and of a reply, that a call asks for.
 const REPLY_BYTES: u32 = 64 * 1024;
 
 pub(super) struct ReadDir {
