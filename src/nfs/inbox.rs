@@ -151,6 +151,12 @@ impl Inbox {
         buffer
     }
 
+    /// Where what has arrived lies, and its bytes.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> (*const u8, usize) {
+        (self.buffer.as_ptr(), self.buffer.len())
+    }
+
     /// Takes the buffer back, with what has arrived.
     pub(crate) fn put(&mut self, buffer: BytesMut) {
         self.buffer = buffer;

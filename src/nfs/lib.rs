@@ -15,6 +15,8 @@ mod ops;
 mod replies;
 mod signal;
 mod status;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::{
