@@ -30,6 +30,9 @@ mod symlink;
 mod target;
 mod write;
 
+#[cfg(test)]
+mod suite;
+
 use std::{net::IpAddr, sync::Arc};
 
 use payload::Payload;
