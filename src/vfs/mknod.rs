@@ -31,7 +31,11 @@ impl Vfs {
         let needs_root = matches!(kind, FileKind::Block | FileKind::Character);
         if needs_root && !dir.who.is_root() {
             make::may_add(&dir, name).await?;
-            return Err(Error::Permission);
+            return match dir.child(name).await {
+                Ok(_) => Err(Error::Exists),
+                Err(Error::NotFound) => Err(Error::Permission),
+                Err(error) => Err(error),
+            };
         }
         make::make(&dir, name, NewKind::Special(kind, device), &set).await
     }
