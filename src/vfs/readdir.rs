@@ -37,7 +37,7 @@ impl Vfs {
             return Ok(Listing { entries, end: false, dir: dir.attr });
         }
         let inode = dir.attr.inode;
-        let page = dir.meta().readdir(inode, after.max(DOT_DOT), room, with_found).await?;
+        let page = dir.meta().readdir(inode, after, room, with_found).await?;
         entries.extend(page.entries.into_iter().map(|entry| outgoing(&dir, entry)));
         dir.meta().note_read(inode, reactor::clock::wall());
         Ok(Listing { entries, end: page.end, dir: dir.attr })

@@ -113,6 +113,7 @@ fn closed_directories() {
         w.root.chmod(&dir, 0o744).await.unwrap();
         assert_eq!(user.lookup(&dir, "f").await.map(|_| ()), denied);
         assert_eq!(user.remove(&dir, "g").await.map(|_| ()), denied);
+        assert_eq!(user.rename((&dir, "g"), (&w.a, "g")).await.map(|_| ()), denied);
         assert_eq!(user.file(&dir, "f", 0).await.map(|_| ()), denied);
     });
 }
@@ -281,7 +282,7 @@ fn listings_in_pages_under_change() {
             u.file(&dir, &format!("keep{index}"), 0o644).await.unwrap();
             u.file(&dir, &format!("drop{index}"), 0o644).await.unwrap();
         }
-        let (mut names, mut after) = (Vec::new(), Cookie(0));
+        let (mut names, mut after, mut rounds) = (Vec::new(), Cookie(0), 0);
         loop {
             let page = u.list(&dir, after, 7, true).await.unwrap();
             assert!(page.entries.len() <= 7);
@@ -294,9 +295,9 @@ fn listings_in_pages_under_change() {
             if page.end {
                 break;
             }
-            let round = names.len();
-            let _ = u.remove(&dir, &format!("drop{}", round % 40)).await;
-            u.file(&dir, &format!("new{round}"), 0o644).await.unwrap();
+            rounds += 1;
+            u.remove(&dir, &format!("drop{}", 40 - rounds)).await.unwrap();
+            u.file(&dir, &format!("new{rounds}"), 0o644).await.unwrap();
         }
         assert_eq!(names[..2], [".", ".."]);
         for index in 0..40 {
