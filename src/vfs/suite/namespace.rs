@@ -231,6 +231,31 @@ fn handles_after_the_last_name() {
     });
 }
 
+/// Or else the log fills with what nobody can read any more.
+#[test]
+fn bytes_go_with_the_last_name() {
+    run(|w| async move {
+        let u = &w.root;
+        for replaced in [false, true] {
+            let file = u.file(&w.a, "f", 0o644).await.unwrap();
+            u.write(&file, 0, "bytes").await.unwrap();
+            assert!(w.vfs.inner.payload.gauges().dirty_bytes > 0);
+            if replaced {
+                u.file(&w.a, "g", 0o644).await.unwrap();
+                u.rename((&w.a, "g"), (&w.a, "f")).await.unwrap();
+            } else {
+                u.remove(&w.a, "f").await.unwrap();
+            }
+            let mut turns = 0;
+            while w.vfs.inner.payload.gauges().dirty_bytes > 0 {
+                assert!(turns < 1000, "still dirty, replaced: {replaced}");
+                turns += 1;
+                reactor::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        }
+    });
+}
+
 #[test]
 fn renames() {
     run(|w| async move {
