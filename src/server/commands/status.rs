@@ -1,9 +1,154 @@
 //! `dittofs status`: what the server does and where.
 
-use crate::cli::Status;
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpStream},
+    os::unix::net::UnixStream,
+    time::Duration,
+};
 
-/// Asks the running server.
+use comfy_table::{Table, presets};
+use serde_json::Value as Json;
+
+use super::{config, say};
+use crate::{
+    cli::{Output, Status},
+    control,
+    lock::Lock,
+    paths,
+};
+
+/// How long a server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Asks the running server. Fails when none runs, so that scripts can tell.
 pub(crate) fn run(args: &Status) -> Result<(), String> {
-    let _ = args;
-    Err("not yet".to_owned())
+    let status = match args.api_port {
+        Some(port) => {
+            let fail = |error: std::io::Error| format!("127.0.0.1:{port}: {error}");
+            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(fail)?;
+            stream.set_read_timeout(Some(PATIENCE)).map_err(fail)?;
+            ask(stream).map_err(|why| format!("127.0.0.1:{port}: {why}"))?
+        }
+        None => by_socket(args)?,
+    };
+    say(&match args.output {
+        Output::Json => config::json(&status),
+        Output::Yaml => config::yaml(&status)?,
+        Output::Table => table(&status),
+    })
+}
+
+fn by_socket(args: &Status) -> Result<Json, String> {
+    let pid_file = paths::pid(args.pid_file.as_deref())?;
+    let Some(pid) = Lock::holder(&pid_file)? else {
+        return Err(format!("no server runs with {}", pid_file.display()));
+    };
+    let socket = control::socket(&pid_file);
+    let fail = |why: String| format!("process {pid} runs, but {}: {why}", socket.display());
+    let stream = UnixStream::connect(&socket).map_err(|error| fail(error.to_string()))?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(|error| fail(error.to_string()))?;
+    ask(stream).map_err(fail)
+}
+
+/// GET /status, by the oldest HTTP that the server speaks: its answer ends with the connection.
+fn ask(mut stream: impl Read + Write) -> Result<Json, String> {
+    let mut answer = Vec::new();
+    stream
+        .write_all(b"GET /status HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        .and_then(|()| stream.read_to_end(&mut answer))
+        .map_err(|error| error.to_string())?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or("the answer is no HTTP")?;
+    let first = head.lines().next().unwrap_or_default();
+    if !first.contains(" 200") {
+        return Err(format!("{first}; is this DittoFS?"));
+    }
+    serde_json::from_str(body).map_err(|error| format!("the answer is no status: {error}"))
+}
+
+fn table(status: &Json) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    let text = |value: &Json| match value {
+        Json::String(text) => text.clone(),
+        Json::Null => "-".to_owned(),
+        other => other.to_string(),
+    };
+    let mut row = |name: &str, value: String| {
+        table.add_row([name, value.as_str()]);
+    };
+    row("state", text(&status["state"]));
+    if !status["step"].is_null() {
+        row("step", text(&status["step"]));
+    }
+    for name in ["version", "pid", "started"] {
+        row(name, text(&status[name]));
+    }
+    row("nfs", text(&status["nfs"]["address"]));
+    row("connections", text(&status["nfs"]["connections"]));
+    row("metrics", text(&status["metrics"]));
+    let core = |core: &Json| match core {
+        Json::Null => "any core".to_owned(),
+        core => format!("core {core}"),
+    };
+    let layout = &status["layout"];
+    for reactor in layout["reactors"].as_array().into_iter().flatten() {
+        row(&format!("reactor {}", reactor["reactor"]), core(&reactor["core"]));
+    }
+    row("uploader", core(&layout["upload_core"]));
+    row("control", core(&layout["control_core"]));
+    for share in status["shares"].as_array().into_iter().flatten() {
+        let access = if share["read_only"] == true { ", read-only" } else { "" };
+        let stores = (text(&share["metadata_store"]), text(&share["content_store"]));
+        row(
+            &format!("share {}", text(&share["name"])),
+            format!("names in {}, bytes in {}{access}", stores.0, stores.1),
+        );
+    }
+    let bytes = &status["bytes"];
+    for (name, key) in [("dirty bytes", "dirty"), ("log bytes", "log"), ("cache bytes", "cache")] {
+        row(name, text(&bytes[key]));
+    }
+    let lines: Vec<String> = table.lines().map(|line| format!("{}\n", line.trim())).collect();
+    lines.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_table_names_threads_shares_and_bytes() {
+        let status = json!({
+            "state": "ready", "version": "1", "pid": 7, "started": "then", "metrics": null,
+            "nfs": {"address": "0.0.0.0:12049", "connections": 2},
+            "layout": {
+                "reactors": [{"reactor": 0, "core": 0}], "upload_core": 1, "control_core": null,
+            },
+            "shares": [{
+                "name": "/export", "read_only": true, "metadata_store": "m", "content_store": "c",
+            }],
+            "bytes": {"dirty": 1, "log": 2, "cache": 3},
+        });
+        let table = table(&status);
+        let words: Vec<Vec<&str>> =
+            table.lines().map(|line| line.split_whitespace().collect()).collect();
+        let wants = [
+            "state ready",
+            "nfs 0.0.0.0:12049",
+            "metrics -",
+            "reactor 0 core 0",
+            "uploader core 1",
+            "control any core",
+            "share /export names in m, bytes in c, read-only",
+            "dirty bytes 1",
+            "log bytes 2",
+        ];
+        for want in wants {
+            assert!(words.iter().any(|line| line.join(" ") == want), "no `{want}` in\n{table}");
+        }
+    }
 }

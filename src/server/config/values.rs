@@ -1,10 +1,6 @@
 //! What a scalar of the configuration may be, and how it is written: sizes, durations, networks.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use serde_json::{Value as Json, json};
 
@@ -302,13 +298,3 @@ words!(vfs::Squash:
     "all_to_admin" => Self::AllToAdmin,
     "all_to_guest" => Self::AllToGuest,
 );
-
-/// An address as a URL or a mount command has it.
-pub(crate) fn reachable(address: SocketAddr) -> SocketAddr {
-    let host = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(host, address.port())
-}
