@@ -30,6 +30,7 @@ use upload::Uploader;
 use vocab::{
     Attr, Error, FileId, InodeId, SliceId,
     durable::{Durable, Logged},
+    limits::SEGMENT_BYTES,
 };
 
 use counters::Counters;
@@ -168,7 +169,7 @@ impl Payload {
     /// # Errors
     /// In words for the operator.
     pub fn start(config: &Config, reactors: &[Remote], places: Vec<Place>) -> Result<Self, String> {
-        start::start(config, reactors, places)
+        start::start(config, reactors, places, SEGMENT_BYTES)
     }
 
     /// Reads up to `len` bytes.

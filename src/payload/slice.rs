@@ -243,6 +243,11 @@ pub(crate) async fn leave(payload: u64, number: SliceId) {
     while Rc::strong_count(&slice) > 1 && clock::monotonic() < patience {
         reactor::sleep(Duration::from_millis(1)).await;
     }
+    match Rc::try_unwrap(slice) {
+        // A sync that fails was said by the log itself.
+        Ok(slice) => drop(slice.wal.close().await),
+        Err(_) => trace::warn!(slice = number.0, "tasks still run, its log stays open"),
+    }
 }
 
 /// A file's hash: decides its slice, so it may never change.

@@ -31,6 +31,7 @@ struct Opening {
     payload: u64,
     slice: SliceId,
     wal: wal::Config,
+    segment_bytes: u32,
     cache_bytes_max: u64,
     settle: Duration,
     uploader: Uploader,
@@ -38,10 +39,12 @@ struct Opening {
     places: Arc<Places>,
 }
 
+/// See [`Payload::start`]. `segment_bytes`: of the log, other than the product's in tests only.
 pub(crate) fn start(
     config: &Config,
     reactors: &[Remote],
     places: Vec<Place>,
+    segment_bytes: u32,
 ) -> Result<Payload, String> {
     assert!(!reactors.is_empty(), "a slice lives on a reactor");
     let slices = layout::slices(&config.dir, reactors.len())?;
@@ -62,7 +65,7 @@ pub(crate) fn start(
     });
     let homes: Vec<Home> = homes.collect();
     let payload = Payload { inner: Arc::new(Inner { id, homes, uploader }) };
-    let opened = open_all(config, slices, &payload, &by_share);
+    let opened = open_all(config, segment_bytes, &payload, &by_share);
     if let Err(why) = opened {
         payload.stop();
         return Err(why);
@@ -73,10 +76,11 @@ pub(crate) fn start(
 
 fn open_all(
     config: &Config,
-    slices: u16,
+    segment_bytes: u32,
     payload: &Payload,
     places: &Arc<Places>,
 ) -> Result<(), String> {
+    let slices = payload.inner.homes.len() as u64;
     let start = |(number, home): (u16, &Home)| -> oneshot::Receiver<Result<(), String>> {
         let opening = Opening {
             payload: payload.inner.id,
@@ -84,9 +88,10 @@ fn open_all(
             wal: wal::Config {
                 dir: config.dir.clone(),
                 slice: SliceId(number),
-                log_bytes_max: config.log_bytes_max / u64::from(slices),
+                log_bytes_max: config.log_bytes_max / slices,
             },
-            cache_bytes_max: config.cache_bytes_max / u64::from(slices),
+            segment_bytes,
+            cache_bytes_max: config.cache_bytes_max / slices,
             settle: config.settle,
             uploader: payload.inner.uploader.clone(),
             counters: Arc::clone(&home.counters),
@@ -103,7 +108,7 @@ fn open_all(
 
 impl Opening {
     async fn open(self) -> Result<(), String> {
-        let (wal, recovered) = Wal::open(self.wal).await?;
+        let (wal, recovered) = Wal::open_sized(self.wal, self.segment_bytes).await?;
         let clean = Clean::new(self.cache_bytes_max);
         let slice = Slice::new(wal, self.uploader, self.counters, self.settle, clean);
         let slice = Rc::new(slice);

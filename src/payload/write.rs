@@ -23,8 +23,8 @@ use crate::{
 
 /// How long a write waits for room in the log before the client is told to come back.
 const ROOM_PATIENCE: Duration = Duration::from_secs(5);
-/// How often a write that waits for room looks.
-const ROOM_POLL: Duration = Duration::from_millis(10);
+/// How often a write that waits for room asks for uploads.
+const ROOM_POLL: Duration = Duration::from_millis(20);
 
 /// A record that was just appended, and the attributes before and after it if they were at hand.
 struct Entered {
@@ -162,7 +162,7 @@ impl Slice {
         self.pump();
         // Views may wait for a sync only; then it makes room at once.
         let synced = self.sync().await;
-        reactor::sleep(ROOM_POLL).await;
+        let _room = reactor::timeout(ROOM_POLL, self.wal.wait_room()).await;
         self.state.borrow_mut().queue.writers_waiting -= 1;
         synced.map(drop)
     }

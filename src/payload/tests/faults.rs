@@ -1,0 +1,107 @@
+//! A store that is away, a log that is full, a store that is not configured.
+
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+
+use vocab::{Error, limits::BLOCK_BYTES};
+
+use super::{
+    SEGMENT, Server,
+    plain::{block, write_all},
+};
+use crate::{Stability, start};
+
+const BLOCK: u64 = BLOCK_BYTES as u64;
+
+#[test]
+fn an_outage_becomes_backpressure_and_then_everything_goes_up() {
+    let mut server = Server::start(1, |_| {});
+    server.store.is_away.store(true, SeqCst);
+    let file = server.create("a");
+    let mut written = 0u64;
+    let error = loop {
+        let bytes = vec![u8::try_from(written % 255).unwrap() + 1; 128 * 1024];
+        match server.try_write(file, written * 128 * 1024, bytes, Stability::Unstable) {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, Error::Busy);
+    assert!(written * 128 * 1024 >= u64::from(SEGMENT) * 4, "the log takes what it can");
+    assert_eq!(server.payload.drain(Duration::from_millis(50)), Err(Error::Busy));
+    let check = |server: &Server| {
+        for n in 0..written {
+            let want = vec![u8::try_from(n % 255).unwrap() + 1; 128 * 1024];
+            assert_eq!(server.read(file, n * 128 * 1024, 128 * 1024), want);
+        }
+    };
+    check(&server);
+    server.restart();
+    check(&server);
+    server.store.is_away.store(false, SeqCst);
+    server.write(file, written * 128 * 1024, vec![1; 128 * 1024]);
+    server.drain();
+    server.payload.drop_clean();
+    check(&server);
+    assert!(server.payload.gauges().upload_retries > 0);
+}
+
+#[test]
+fn a_log_full_of_little_files_and_truncates_drains() {
+    let server = Server::start(1, |config| config.settle = Duration::from_secs(3600));
+    let files: Vec<_> = (0..40).map(|n| server.create(&format!("f{n}"))).collect();
+    for round in 0..20u8 {
+        for &file in &files {
+            server.write(file, u64::from(round) * 30_000, vec![round + 1; 20_000]);
+            if round % 4 == 3 {
+                server.truncate(file, 0);
+            }
+        }
+    }
+    for &file in &files {
+        assert_eq!(server.read(file, 0, 10), []);
+        server.write(file, 3, vec![9; 3]);
+        assert_eq!(server.read(file, 0, 10), [0, 0, 0, 9, 9, 9]);
+    }
+    server.drain();
+    assert!(server.payload.gauges().log_bytes <= 2 * u64::from(SEGMENT));
+}
+
+#[test]
+fn reads_of_an_absent_store_are_busy_and_recover() {
+    let server = Server::start(1, |_| {});
+    let file = server.create("a");
+    write_all(&server, file, 0, &block(1));
+    server.drain();
+    server.payload.drop_clean();
+    server.store.is_away.store(true, SeqCst);
+    assert_eq!(server.try_read(file, 0, 10).unwrap_err(), Error::Busy);
+    assert_eq!(server.read(file, BLOCK, 10), []);
+    server.store.is_away.store(false, SeqCst);
+    assert_eq!(server.read(file, 0, 10), block(1)[..10]);
+}
+
+#[test]
+fn records_of_a_store_that_is_not_configured_wait_for_it() {
+    let mut server = Server::start(1, |_| {});
+    server.store.is_away.store(true, SeqCst);
+    let file = server.create("a");
+    server.write(file, 0, vec![3; 1000]);
+    server.payload.stop();
+    let without = start::start(&server.config, server.remotes(), Vec::new(), SEGMENT).unwrap();
+    assert!(without.gauges().dirty_bytes == 0);
+    without.stop();
+    server.restart();
+    assert_eq!(server.read(file, 0, 2000), vec![3; 1000]);
+}
+
+#[test]
+fn after_a_stop_everything_is_refused() {
+    let server = Server::start(2, |_| {});
+    let file = server.create("a");
+    server.write(file, 0, vec![1; 10]);
+    server.payload.stop();
+    assert_eq!(server.try_read(file, 0, 10).unwrap_err(), Error::Stopping);
+    let write = server.try_write(file, 0, vec![1], Stability::Unstable);
+    assert_eq!(write.unwrap_err(), Error::Stopping);
+    assert_eq!(server.payload.drain(Duration::ZERO), Err(Error::Stopping));
+}

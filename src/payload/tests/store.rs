@@ -1,0 +1,92 @@
+//! A content store in memory that counts, and fails when told to.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+};
+
+use blocks::{BlockKey, Boxed, Memory, Put, Store, StoreError};
+use bytes::Bytes;
+use reactor::rng::Rng;
+use vocab::{BlockHash, StoreId};
+
+#[derive(Debug, Default)]
+pub(crate) struct Faulty {
+    memory: Memory,
+    /// Every call fails.
+    pub(crate) is_away: AtomicBool,
+    /// By this seed, about every third call fails, and a failed put may have worked.
+    pub(crate) luck: Mutex<Option<Rng>>,
+    pub(crate) puts: AtomicU64,
+    pub(crate) gets: AtomicU64,
+    pub(crate) deletes: AtomicU64,
+}
+
+impl Faulty {
+    pub(crate) fn objects(&self, domain: StoreId) -> usize {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(self.memory.list(domain, None, usize::MAX)).unwrap().0.len()
+    }
+
+    fn fails(&self, one_in: u64) -> bool {
+        let mut luck = self.luck.lock().unwrap();
+        self.is_away.load(SeqCst) || luck.as_mut().is_some_and(|rng| rng.one_in(one_in))
+    }
+}
+
+fn away<T>() -> Result<T, StoreError> {
+    Err(StoreError::Unavailable("told to be".to_owned()))
+}
+
+impl Store for Faulty {
+    fn put<'a>(&'a self, key: &'a BlockKey, object: Bytes) -> Boxed<'a, Result<Put, StoreError>> {
+        Box::pin(async move {
+            self.puts.fetch_add(1, SeqCst);
+            if self.fails(4) {
+                return away();
+            }
+            let put = self.memory.put(key, object).await;
+            if self.fails(6) { away() } else { put }
+        })
+    }
+
+    fn get<'a>(
+        &'a self,
+        key: &'a BlockKey,
+        from: u64,
+        len: u64,
+    ) -> Boxed<'a, Result<Bytes, StoreError>> {
+        Box::pin(async move {
+            self.gets.fetch_add(1, SeqCst);
+            if self.fails(3) { away() } else { self.memory.get(key, from, len).await }
+        })
+    }
+
+    fn delete<'a>(&'a self, key: &'a BlockKey) -> Boxed<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.deletes.fetch_add(1, SeqCst);
+            if self.fails(3) {
+                return away();
+            }
+            let deleted = self.memory.delete(key).await;
+            if self.fails(6) { away() } else { deleted }
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        domain: StoreId,
+        after: Option<BlockHash>,
+        max: usize,
+    ) -> Boxed<'a, Result<(Vec<BlockHash>, bool), StoreError>> {
+        self.memory.list(domain, after, max)
+    }
+
+    fn probe(&self) -> Boxed<'_, Result<Vec<String>, StoreError>> {
+        self.memory.probe()
+    }
+
+    fn bytes_free(&self) -> Option<u64> {
+        None
+    }
+}
