@@ -154,6 +154,8 @@ impl Slice {
         let mut state = self.state.borrow_mut();
         state.clean.clear();
         state.files.values_mut().for_each(File::map_forget);
+        drop(state);
+        self.count();
     }
 
     /// No task starts any more.

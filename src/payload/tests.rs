@@ -17,6 +17,7 @@ use meta::{
 use reactor::{
     clock,
     mailbox::Remote,
+    rng,
     runtime::{self, Reactors},
 };
 use tempfile::TempDir;
@@ -36,9 +37,10 @@ pub(crate) struct Server {
     reactors: Option<Reactors>,
     pub(crate) config: Config,
     pub(crate) store: Arc<Faulty>,
-    pub(crate) place: Place,
     root: InodeId,
-    pub(crate) payload: Payload,
+    /// `None` in the moment between two lives.
+    place: Option<Place>,
+    payload: Option<Payload>,
 }
 
 impl Server {
@@ -57,18 +59,38 @@ impl Server {
         let (place, root) = open(dir.path(), &store);
         let payload =
             start::start(&config, reactors.remotes(), vec![place.clone()], SEGMENT).unwrap();
-        Self { dir, reactors: Some(reactors), config, store, place, root, payload }
+        let (place, payload) = (Some(place), Some(payload));
+        Self { dir, reactors: Some(reactors), config, store, root, place, payload }
+    }
+
+    pub(crate) fn payload(&self) -> &Payload {
+        self.payload.as_ref().unwrap()
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        self.place.as_ref().unwrap()
     }
 
     /// Ends everything but the disk and the content store, and begins again.
     pub(crate) fn restart(&mut self) {
-        self.payload.stop();
-        self.place.meta.close();
+        self.stop();
+        self.begin();
+    }
+
+    /// Begins a life.
+    pub(crate) fn begin(&mut self) {
         let (place, root) = open(self.dir.path(), &self.store);
         assert_eq!(root, self.root);
-        self.place = place;
-        let places = vec![self.place.clone()];
-        self.payload = start::start(&self.config, self.remotes(), places, SEGMENT).unwrap();
+        let places = vec![place.clone()];
+        self.place = Some(place);
+        let payload = start::start(&self.config, self.remotes(), places, SEGMENT);
+        self.payload = Some(payload.unwrap());
+    }
+
+    /// Ends one life.
+    pub(crate) fn stop(&mut self) {
+        self.payload.take().unwrap().stop();
+        self.place.take().unwrap().meta.close();
     }
 
     pub(crate) fn remotes(&self) -> &[Remote] {
@@ -81,7 +103,7 @@ impl Server {
         T: Send + 'static,
         F: AsyncFnOnce(Payload, Place) -> T + Send + 'static,
     {
-        let (payload, place) = (self.payload.clone(), self.place.clone());
+        let (payload, place) = (self.payload().clone(), self.place().clone());
         self.remotes()[0].call(move || async move { f(payload, place).await }).wait().unwrap()
     }
 
@@ -93,8 +115,7 @@ impl Server {
         let name = name.as_bytes().into();
         let kind = NewKind::Regular { exclusive: None };
         let now = clock::wall();
-        let create =
-            Command::Create { dir: self.root, name, kind, attr: ATTR, now, generation: 1 };
+        let create = Command::Create { dir: self.root, name, kind, attr: ATTR, now, generation: 1 };
         let Ok(Outcome::Created { attr, .. }) = self.submit(create) else { panic!("not created") };
         attr.inode
     }
@@ -104,7 +125,7 @@ impl Server {
         let now = clock::wall();
         let remove = Command::Remove { dir: self.root, name, directory: false, now };
         self.submit(remove).unwrap();
-        self.payload.forget(&self.place, inode);
+        self.payload().forget(self.place(), inode);
     }
 
     pub(crate) fn try_write(
@@ -136,7 +157,7 @@ impl Server {
     }
 
     pub(crate) fn drain(&self) {
-        self.payload.drain(Duration::from_secs(30)).unwrap();
+        self.payload().drain(Duration::from_secs(30)).unwrap();
     }
 
     /// Waits until something is so; the tests' patience is the only time in them.
@@ -152,11 +173,21 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            self.payload.stop();
-            self.place.meta.close();
+            if self.payload.is_some() {
+                self.stop();
+            }
             self.reactors.take().unwrap().stop();
         }
     }
+}
+
+/// The seed of a test: `SEED=n` repeats one. Printed, since a panic on a reactor does not name it.
+#[expect(clippy::print_stdout, reason = "shown when the test fails")]
+pub(crate) fn seed() -> u64 {
+    let given = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = given.unwrap_or_else(rng::random_u64);
+    println!("seed {seed}");
+    seed
 }
 
 const ATTR: NewAttr = NewAttr { mode: 0o644, uid: 0, gid: 0, atime: None, mtime: None };

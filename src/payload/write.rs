@@ -156,8 +156,12 @@ impl Slice {
         Ok((attr, attr))
     }
 
-    /// Asks for uploads and waits a moment.
+    /// Waits for room in the log, and has uploads make it when it does not come by itself.
     async fn wait_for_room(self: &Rc<Self>) -> Result<(), Error> {
+        // A burst may be ahead of the next segment only; that is no reason to upload anything.
+        if reactor::timeout(ROOM_POLL, self.wal.wait_room()).await.is_some() {
+            return Ok(());
+        }
         self.state.borrow_mut().queue.writers_waiting += 1;
         self.pump();
         // Views may wait for a sync only; then it makes room at once.

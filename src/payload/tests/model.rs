@@ -4,10 +4,10 @@
 use std::sync::atomic::Ordering::SeqCst;
 
 use bytes::Bytes;
-use reactor::rng::{Rng, random_u64};
+use reactor::rng::Rng;
 use vocab::{Error, InodeId, limits::BLOCK_BYTES};
 
-use super::{Server, WRITE_MAX};
+use super::{Server, WRITE_MAX, seed};
 use crate::{Payload, Place, Stability};
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
@@ -70,8 +70,7 @@ impl Model {
         let bytes: Vec<u8> = (0..len)
             .map(|n| if stamp == 0 { 0 } else { stamp ^ u8::try_from(n % 251).unwrap() })
             .collect();
-        let stability =
-            if self.rng.one_in(5) { Stability::Stable } else { Stability::Unstable };
+        let stability = if self.rng.one_in(5) { Stability::Stable } else { Stability::Unstable };
         let start = usize::try_from(offset).unwrap();
         let size = self.bytes.len().max(start + len);
         let done = loop {
@@ -94,7 +93,8 @@ impl Model {
         loop {
             match payload.truncate(place, self.inode, size).await {
                 Err(Error::Busy) => {}
-                done => break drop(done.map_err(|error| format!("truncate: {error}"))?),
+                Err(error) => return Err(format!("truncate: {error}")),
+                Ok(_) => break,
             }
         }
         self.bytes.resize(usize::try_from(size).unwrap(), 0);
@@ -147,7 +147,7 @@ impl Model {
 /// Runs steps of all files at once, each file on its own task, half of them on each reactor.
 fn run(server: &Server, models: Vec<Model>, steps: usize, seed: u64) -> Vec<Model> {
     let start = |(n, mut model): (usize, Model)| {
-        let (payload, place) = (server.payload.clone(), server.place.clone());
+        let (payload, place) = (server.payload().clone(), server.place().clone());
         let remotes = server.remotes();
         remotes[n % remotes.len()].call(move || async move {
             for step in 0..steps {
@@ -180,8 +180,7 @@ fn models(server: &Server, count: usize, seed: u64) -> Vec<Model> {
 
 #[test]
 fn random_operations_with_uploads_eviction_and_restarts() {
-    let seed = random_u64();
-    println!("seed {seed}");
+    let seed = seed();
     let mut rng = Rng::from_seed(seed);
     let mut server = Server::start(2, |_| {});
     let mut files = models(&server, 5, seed);
@@ -189,10 +188,10 @@ fn random_operations_with_uploads_eviction_and_restarts() {
         files = run(&server, files, 40, seed);
         match rng.below(5) {
             0 => server.drain(),
-            1 => server.payload.drop_clean(),
+            1 => server.payload().drop_clean(),
             2 => {
                 server.drain();
-                server.payload.drop_clean();
+                server.payload().drop_clean();
             }
             3 => {}
             _ => server.restart(),
@@ -201,21 +200,20 @@ fn random_operations_with_uploads_eviction_and_restarts() {
     }
     server.drain();
     server.restart();
-    assert_eq!(server.payload.gauges().dirty_bytes, 0, "seed {seed}: drained is drained");
+    assert_eq!(server.payload().gauges().dirty_bytes, 0, "seed {seed}: drained is drained");
     compare(&server, files, seed);
 }
 
 #[test]
 fn random_operations_over_a_store_that_fails() {
-    let seed = random_u64();
-    println!("seed {seed}");
+    let seed = seed();
     let mut server = Server::start(2, |_| {});
     *server.store.luck.lock().unwrap() = Some(Rng::from_seed(seed));
     let mut files = models(&server, 4, seed);
     for round in 0..6 {
         files = run(&server, files, 40, seed);
         if round % 2 == 0 {
-            server.payload.drop_clean();
+            server.payload().drop_clean();
         } else {
             server.restart();
         }
@@ -224,6 +222,6 @@ fn random_operations_over_a_store_that_fails() {
     assert!(server.store.puts.load(SeqCst) > 0);
     *server.store.luck.lock().unwrap() = None;
     server.drain();
-    server.payload.drop_clean();
+    server.payload().drop_clean();
     compare(&server, files, seed);
 }

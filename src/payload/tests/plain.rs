@@ -24,6 +24,14 @@ pub(super) fn write_all(server: &Server, inode: InodeId, offset: u64, bytes: &[u
     }
 }
 
+/// Nothing goes up before it is drained or full.
+const LONG: std::time::Duration = std::time::Duration::from_secs(3600);
+
+fn at_rest(config: &mut crate::Config) {
+    config.settle = LONG;
+    config.log_bytes_max = 1 << 30;
+}
+
 #[test]
 fn evidence_is_as_asked_and_names_one_life_of_the_log() {
     let server = Server::start(1, |_| {});
@@ -47,7 +55,7 @@ fn what_lies_beyond_the_largest_file_is_refused() {
     assert_eq!(write(u64::MAX - 3).unwrap_err(), Error::TooBig);
     assert_eq!(write(FILE_BYTES_MAX - 10).unwrap().attr.size, FILE_BYTES_MAX);
     server.drain();
-    server.payload.drop_clean();
+    server.payload().drop_clean();
     assert_eq!(server.read(file, FILE_BYTES_MAX - 12, 100), [&[0; 2][..], &[1; 10]].concat());
     let end = server.try_read(file, FILE_BYTES_MAX, 10).unwrap();
     assert!(end.eof && end.len == 0);
@@ -70,15 +78,15 @@ fn a_sparse_file_costs_nothing() {
     server.truncate(file, size);
     server.write(file, size / 2, vec![7; 100]);
     server.drain();
-    assert_eq!(server.payload.gauges().upload_bytes, 100, "the block weighs what is in it");
+    assert_eq!(server.payload().gauges().upload_bytes, 100, "the block weighs what is in it");
     assert_eq!(server.store.puts.load(SeqCst), 1);
-    server.payload.drop_clean();
+    server.payload().drop_clean();
     assert_eq!(server.read(file, size / 2 - 2, 104)[..4], [0, 0, 7, 7]);
     for offset in (0..size).step_by(1 << 36) {
         let read = server.try_read(file, offset + 1, 1 << 20).unwrap();
         assert!(read.parts.len() <= 2 && read.len == 1 << 20);
     }
-    assert_eq!(server.payload.gauges().cache_bytes, 100 + 160);
+    assert_eq!(server.payload().gauges().cache_bytes, 100 + 160);
 }
 
 #[test]
@@ -101,7 +109,7 @@ fn bytes_cut_off_never_come_back() {
         server.restart();
         check(&server);
         server.drain();
-        server.payload.drop_clean();
+        server.payload().drop_clean();
         check(&server);
         server.restart();
         check(&server);
@@ -128,69 +136,76 @@ fn a_truncate_is_forgotten_by_the_log_and_not_by_the_file() {
 
 #[test]
 fn equal_blocks_are_put_once() {
-    let server = Server::start(2, |_| {});
+    let server = Server::start(2, at_rest);
     let files: Vec<InodeId> = (0..6).map(|n| server.create(&format!("copy-{n}"))).collect();
     for &file in &files {
         write_all(&server, file, 0, &block(1));
     }
     server.drain();
     assert_eq!(server.store.puts.load(SeqCst), 1);
-    let gauges = server.payload.gauges();
+    let gauges = server.payload().gauges();
     assert_eq!((gauges.uploads, gauges.upload_dedup_hits), (1, 5));
-    server.payload.drop_clean();
+    server.payload().drop_clean();
     let last = server.read(files[5], BLOCK - 1000, 2000);
     assert_eq!(last, block(1)[BLOCK_BYTES as usize - 1000..]);
 }
 
 #[test]
 fn a_growing_file_uploads_each_full_block_once() {
-    let server = Server::start(1, |config| config.settle = std::time::Duration::from_secs(3600));
+    let server = Server::start(1, at_rest);
     let file = server.create("log");
     for n in 0..3 {
         write_all(&server, file, n * BLOCK, &block(u8::try_from(n).unwrap()));
         write_all(&server, file, (n + 1) * BLOCK, &[1; 100]);
     }
-    server.until("three blocks uploaded", |server| server.payload.gauges().uploads >= 3);
-    server.until("only the tail dirty", |server| server.payload.gauges().dirty_bytes == 100);
+    server.until("three blocks uploaded", |server| server.payload().gauges().uploads >= 3);
+    server.until("only the tail dirty", |server| server.payload().gauges().dirty_bytes == 100);
     assert_eq!(server.store.puts.load(SeqCst), 3, "the tail waits until it settles");
 }
 
 #[test]
 fn a_small_random_read_fetches_its_frames_and_hits_need_no_store() {
-    let server = Server::start(1, |config| config.cache_bytes_max = 64 << 20);
+    let server = Server::start(1, |config| {
+        at_rest(config);
+        config.cache_bytes_max = 64 << 20;
+    });
     let file = server.create("image");
     write_all(&server, file, 0, &block(8));
     server.drain();
-    server.payload.drop_clean();
+    server.payload().drop_clean();
     let gets = || server.store.gets.load(SeqCst);
     let before = gets();
     let at = 40 * FRAME_BYTES as usize + 100;
     assert_eq!(server.read(file, at as u64, 4096), block(8)[at..at + 4096]);
     assert!(gets() - before <= 2, "index and frame");
     let frame = u64::from(FRAME_BYTES);
-    assert!(server.payload.gauges().cache_bytes < 2 * frame, "one frame is kept");
-    let before = (gets(), server.payload.gauges().cache_hits);
+    assert!(server.payload().gauges().cache_bytes < 2 * frame, "one frame is kept");
+    let before = (gets(), server.payload().gauges().cache_hits);
     assert_eq!(server.read(file, at as u64, 4096), block(8)[at..at + 4096]);
     assert_eq!(gets(), before.0);
-    assert_eq!(server.payload.gauges().cache_hits, before.1 + 1);
+    assert_eq!(server.payload().gauges().cache_hits, before.1 + 1);
 }
 
 #[test]
 fn a_sequential_reader_finds_what_it_will_read() {
-    let server = Server::start(1, |config| config.cache_bytes_max = 256 << 20);
+    let server = Server::start(1, |config| {
+        at_rest(config);
+        config.cache_bytes_max = 256 << 20;
+    });
+    let blocks: Vec<Vec<u8>> = (0..4).map(block).collect();
     let file = server.create("film");
-    for n in 0..4 {
-        write_all(&server, file, n * BLOCK, &block(u8::try_from(n).unwrap()));
+    for (offset, block) in (0..).step_by(BLOCK_BYTES as usize).zip(&blocks) {
+        write_all(&server, file, offset, block);
     }
     server.drain();
-    server.payload.drop_clean();
+    server.payload().drop_clean();
     for offset in (0..4 * BLOCK).step_by(64 * 1024) {
         let got = server.read(file, offset, 64 * 1024);
         let from = usize::try_from(offset % BLOCK).unwrap();
-        let stamp = u8::try_from(offset / BLOCK).unwrap();
-        assert_eq!(got, block(stamp)[from..from + 64 * 1024], "{offset}");
+        let block = &blocks[usize::try_from(offset / BLOCK).unwrap()];
+        assert!(got == block[from..from + 64 * 1024], "{offset}");
         server.on(async |_, _| reactor::sleep(std::time::Duration::from_millis(1)).await);
     }
-    let gauges = server.payload.gauges();
+    let gauges = server.payload().gauges();
     assert!(gauges.cache_hits > gauges.cache_misses, "{gauges:?}");
 }
