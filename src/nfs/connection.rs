@@ -5,7 +5,8 @@
 //! [`Link`]; beyond them nothing is received, and TCP holds the client back.
 
 use std::{
-    future::{Future, poll_fn},
+    convert::Infallible,
+    future::{Future, pending, poll_fn},
     io,
     pin::{Pin, pin},
     rc::Rc,
@@ -24,26 +25,34 @@ use crate::{
 /// How long the last replies may take when the client, not we, ends the connection.
 const LINGER: Duration = Duration::from_secs(10);
 
+/// Bytes dropped at a time, once nothing more is answered.
+const DISCARD_BYTES: usize = 16 * 1024;
+
 /// What answers the records of connections.
 pub(crate) trait Service: 'static {
-    /// Begins a request: answers it through the link at once (`None`), or gives what is left to do.
+    /// A record, understood.
+    type Call;
+
+    /// Looks at a record. Answers it through the link at once (`None`), or says what to run.
     ///
     /// # Errors
     /// The record is no call.
-    fn start(
-        self: &Rc<Self>,
-        link: &Rc<Link>,
+    fn accept(
+        &self,
+        link: &Link,
         record: Bytes,
         arrived: Duration,
-    ) -> Result<Option<Started<impl Future<Output = ()> + 'static>>, NoCall>;
+    ) -> Result<Option<Accepted<Self::Call>>, NoCall>;
+
+    /// Runs a call; ends once the reply waits to be sent.
+    fn run(self: Rc<Self>, link: Rc<Link>, call: Self::Call) -> impl Future<Output = ()> + 'static;
 }
 
-/// A request that has begun.
-pub(crate) struct Started<F> {
+/// A call to run.
+pub(crate) struct Accepted<C> {
+    pub(crate) call: C,
     /// Bytes that the reply may have, for the bounds.
     pub(crate) reply_bytes: usize,
-    /// Ends once the reply waits to be sent.
-    pub(crate) task: F,
 }
 
 /// A record that is no call: the peer does not speak RPC.
@@ -75,15 +84,37 @@ pub(crate) async fn serve<S: Service>(service: Rc<S>, link: Rc<Link>) {
         End::Failed(error) => debug!(%peer, %error, "lost"),
     }
     match end {
-        End::Stopping => link.settled().await,
+        End::Stopping => settle(&link).await,
         End::Failed(_) => {}
         End::Closed | End::TooLong(_) | End::NoCall => {
-            if reactor::timeout(LINGER, link.settled()).await.is_none() {
+            if reactor::timeout(LINGER, settle(&link)).await.is_none() {
                 debug!(%peer, "the last replies were not taken");
             }
         }
     }
     link.break_off();
+}
+
+/// Waits until what is under way is answered. Meanwhile drops what arrives: bytes that nobody read
+/// when a socket closes make the kernel reset the connection, and the last replies are lost.
+async fn settle(link: &Link) {
+    let discard = async {
+        let mut buffer = BytesMut::with_capacity(DISCARD_BYTES);
+        loop {
+            match link.stream.recv(buffer).await {
+                (Ok(1..), received) => buffer = received,
+                (Ok(0) | Err(_), _) => return pending::<Infallible>().await,
+            }
+            buffer.clear();
+        }
+    };
+    let (mut settled, mut discard) = (pin!(link.settled()), pin!(discard));
+    poll_fn(|cx| {
+        // What has arrived is dropped first, also when there is nothing to wait for.
+        let Poll::Pending = discard.as_mut().poll(cx);
+        settled.as_mut().poll(cx)
+    })
+    .await;
 }
 
 async fn send(link: Rc<Link>) {
@@ -112,10 +143,12 @@ async fn receive<S: Service>(service: &Rc<S>, link: &Rc<Link>) -> End {
                 return End::Stopping;
             }
             let record_bytes = record.len();
-            match service.start(link, record, arrived) {
+            match service.accept(link, record, arrived) {
                 Ok(None) => {}
-                Ok(Some(Started { reply_bytes, task })) => {
-                    run(link, &mut place, record_bytes + reply_bytes, task).await;
+                Ok(Some(Accepted { call, reply_bytes })) => {
+                    let bytes = record_bytes + reply_bytes;
+                    let task = || service.clone().run(link.clone(), call);
+                    run(link, &mut place, bytes, task).await;
                 }
                 Err(NoCall) => return End::NoCall,
             }
@@ -137,15 +170,16 @@ async fn run<F: Future<Output = ()> + 'static>(
     link: &Rc<Link>,
     place: &mut Option<Pin<Box<F>>>,
     bytes: usize,
-    task: F,
+    task: impl FnOnce() -> F,
 ) {
     link.enter(bytes);
+    // A future is some hundred bytes to a few thousand: it is made where it stays.
     let mut task = match place.take() {
         Some(mut place) => {
-            place.set(task);
+            place.set(task());
             place
         }
-        None => Box::pin(task),
+        None => Box::pin(task()),
     };
     if poll_fn(|cx| Poll::Ready(task.as_mut().poll(cx).is_ready())).await {
         link.leave(bytes);
@@ -166,7 +200,7 @@ async fn recv(link: &Link, buffer: BytesMut) -> Option<(io::Result<usize>, Bytes
         if !link.is_open() {
             return Poll::Ready(None);
         }
-        link.to_receive.register(cx);
+        link.to_stop.register(cx);
         recv.as_mut().poll(cx).map(Some)
     })
     .await

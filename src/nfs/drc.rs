@@ -154,15 +154,15 @@ impl Shard {
         }
     }
 
-    /// Forgets the oldest beyond the bounds.
+    /// Forgets the oldest beyond the bounds, the client's own first.
     fn trim(&mut self, client: IpAddr, replies_max: usize) {
-        if self.finished.len() > replies_max {
-            self.forget(0);
-        }
         let client_max = replies_max.div_ceil(2);
         if self.clients.get(&client).is_some_and(|count| *count > client_max) {
             let oldest = self.finished.iter().position(|(_, key)| key.client == client);
             self.forget(oldest.expect("a client that is counted has a reply"));
+        }
+        if self.finished.len() > replies_max {
+            self.forget(0);
         }
     }
 
@@ -174,5 +174,108 @@ impl Shard {
         if *count == 0 {
             self.clients.remove(&key.client);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGE: Duration = Duration::from_secs(100);
+
+    fn drc(replies_max: usize) -> Arc<Drc> {
+        Arc::new(Drc::new(Bounds { replies_max, age_max: AGE }))
+    }
+
+    /// Keys of one shard: `args` is what spreads them.
+    fn key(client: u8, xid: u32) -> Key {
+        let client = IpAddr::from([10, 0, 0, client]);
+        Key { client, xid, procedure: 9, uid: Some(1), args: u64::from(xid) }
+    }
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(1000 + seconds)
+    }
+
+    #[track_caller]
+    fn run(drc: &Arc<Drc>, key: Key, now: Duration) {
+        let Begin::First(ticket) = drc.begin(key, now) else { panic!("{key:?} ran before") };
+        ticket.finish(&Bytes::from(key.xid.to_string()), now);
+    }
+
+    fn is_known(drc: &Arc<Drc>, key: Key, now: Duration) -> bool {
+        match drc.begin(key, now) {
+            Begin::Finished(reply) => {
+                assert_eq!(reply, key.xid.to_string());
+                true
+            }
+            Begin::First(_) => false,
+            other @ (Begin::Running(_) | Begin::Crowded) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_call_is_known_by_all_of_its_key() {
+        let drc = drc(1000);
+        run(&drc, key(1, 7), at(0));
+        assert!(is_known(&drc, key(1, 7), at(1)));
+        let others = [
+            Key { xid: 8, ..key(1, 7) },
+            Key { procedure: 8, ..key(1, 7) },
+            Key { uid: None, ..key(1, 7) },
+            Key { args: 8, ..key(1, 7) },
+            key(2, 7),
+        ];
+        others.iter().for_each(|&other| assert!(!is_known(&drc, other, at(1)), "{other:?}"));
+    }
+
+    #[test]
+    fn a_ticket_that_is_dropped_never_was() {
+        let drc = drc(1000);
+        let Begin::First(ticket) = drc.begin(key(1, 7), at(0)) else { panic!() };
+        let Begin::Running(waiting) = drc.begin(key(1, 7), at(0)) else { panic!() };
+        drop(ticket);
+        assert_eq!(waiting.wait(), Err(oneshot::Closed));
+        assert!(!is_known(&drc, key(1, 7), at(0)));
+    }
+
+    #[test]
+    fn who_waits_gets_the_reply_and_not_too_many_wait() {
+        let drc = drc(1000);
+        let Begin::First(ticket) = drc.begin(key(1, 7), at(0)) else { panic!() };
+        let waiting: Vec<_> = (0..WAITERS_MAX)
+            .map(|_| {
+                let Begin::Running(waiting) = drc.begin(key(1, 7), at(0)) else { panic!() };
+                waiting
+            })
+            .collect();
+        assert!(matches!(drc.begin(key(1, 7), at(0)), Begin::Crowded));
+        ticket.finish(&Bytes::from_static(b"made"), at(1));
+        waiting.into_iter().for_each(|one| assert_eq!(one.wait().unwrap(), "made"));
+    }
+
+    #[test]
+    fn replies_grow_old() {
+        let drc = drc(1000);
+        run(&drc, key(1, 7), at(0));
+        assert!(is_known(&drc, key(1, 7), at(0) + AGE));
+        assert!(!is_known(&drc, key(1, 7), at(1) + AGE));
+    }
+
+    #[test]
+    fn a_client_has_half_and_all_have_a_bound() {
+        // Even arguments and ids cancel out: all in the first shard, which has room for ten.
+        let drc = drc(SHARDS * 10);
+        (0..20).for_each(|xid| run(&drc, key(1, xid), at(0)));
+        let known = |client: u8| -> Vec<u32> {
+            (0..20).filter(|&xid| is_known(&drc, key(client, xid), at(0))).collect()
+        };
+        assert_eq!(known(1), [15, 16, 17, 18, 19]);
+        (0..20).for_each(|xid| run(&drc, key(2, xid), at(0)));
+        assert_eq!((known(1).len(), known(2).len()), (5, 5), "one does not push out another");
+        (0..5).for_each(|xid| run(&drc, key(3, xid), at(0)));
+        assert_eq!((known(1).len(), known(2).len(), known(3).len()), (0, 5, 5));
+        assert_eq!(drc.lock(0).finished.len(), 10);
+        assert_eq!(drc.lock(0).calls.len(), 10);
     }
 }

@@ -15,6 +15,8 @@ use crate::wire::record::{MARK_BYTES, Mark};
 const RECEIVE_BYTES: usize = 128 * 1024;
 /// A record above this gets a buffer of its own unless it lies in the small one already.
 const SMALL_BYTES_MAX: usize = 32 * 1024;
+/// A small buffer that others still use is received into for as long as it has this much room.
+const ROOM_BYTES_MIN: usize = 16 * 1024;
 /// Bytes received at first after a large record.
 const PROBE_BYTES: usize = 4 * 1024;
 /// Large buffers kept for the next large record, for each reactor.
@@ -130,7 +132,7 @@ impl Inbox {
             return buffer;
         }
         if buffer.is_empty() {
-            if !buffer.try_reclaim(RECEIVE_BYTES) {
+            if !buffer.try_reclaim(RECEIVE_BYTES) && buffer.capacity() < ROOM_BYTES_MIN {
                 buffer = BytesMut::with_capacity(RECEIVE_BYTES);
             }
             if self.after_large {

@@ -46,9 +46,11 @@ pub(crate) struct Link {
     in_flight: Cell<usize>,
     in_flight_bytes: Cell<usize>,
     phase: Cell<Phase>,
-    /// Waited on by the receiving task.
-    pub(crate) to_receive: Signal,
-    /// Waited on by the sending task.
+    /// The receiving task waits for the end.
+    pub(crate) to_stop: Signal,
+    /// The receiving task waits for room, or for nothing to be under way.
+    to_leave: Signal,
+    /// The sending task waits for replies.
     to_send: Signal,
 }
 
@@ -71,7 +73,8 @@ impl Link {
             in_flight: Cell::new(0),
             in_flight_bytes: Cell::new(0),
             phase: Cell::new(Phase::Open),
-            to_receive: Signal::default(),
+            to_stop: Signal::default(),
+            to_leave: Signal::default(),
             to_send: Signal::default(),
         }
     }
@@ -92,7 +95,7 @@ impl Link {
     /// What [`Link::next_to_send`] gave has been sent.
     pub(crate) fn sent(&self) {
         self.metrics.sent(self.replies.sent());
-        self.to_receive.notify();
+        self.to_leave.notify();
     }
 
     /// A request begins that costs this many bytes while it is under way.
@@ -107,12 +110,12 @@ impl Link {
         self.in_flight.set(self.in_flight.get() - 1);
         self.in_flight_bytes.set(self.in_flight_bytes.get() - bytes);
         self.metrics.left();
-        self.to_receive.notify();
+        self.to_leave.notify();
     }
 
     /// Waits until another request may begin; false: none may any more.
     pub(crate) async fn room(&self) -> bool {
-        self.to_receive
+        self.to_leave
             .until(|| match self.is_open() {
                 true => self.has_room().then_some(true),
                 false => Some(false),
@@ -128,7 +131,7 @@ impl Link {
     /// Waits until all requests are answered and the answers are sent, or cannot be.
     pub(crate) async fn settled(&self) {
         let is_idle = || self.in_flight.get() == 0 && self.replies.bytes() == 0;
-        self.to_receive.until(|| (self.is_broken() || is_idle()).then_some(())).await;
+        self.to_leave.until(|| (self.is_broken() || is_idle()).then_some(())).await;
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -155,7 +158,8 @@ impl Link {
 
     fn advance(&self, phase: Phase) {
         self.phase.set(self.phase.get().max(phase));
-        self.to_receive.notify();
+        self.to_stop.notify();
+        self.to_leave.notify();
         self.to_send.notify();
     }
 }

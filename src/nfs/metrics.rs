@@ -320,3 +320,39 @@ fn latencies(reactors: &[&Arc<PerReactor>]) -> Vec<Latency> {
     };
     procedure_names().filter_map(one).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_have_their_bounds() {
+        for index in 0..BUCKETS {
+            assert_eq!(bucket(bucket_bound(index)), index);
+            assert_eq!(bucket(bucket_bound(index) + Duration::from_nanos(1)), index + 1);
+        }
+        assert_eq!(bucket(Duration::ZERO), 0);
+        assert_eq!(bucket(Duration::MAX), BUCKETS);
+    }
+
+    #[test]
+    fn reactors_are_summed() {
+        let reactors = [Arc::new(PerReactor::new()), Arc::new(PerReactor::new())];
+        for reactor in &reactors {
+            let share = reactor.share(Some((StoreId(1), ShareId(1))), "/a".into());
+            reactor.ended(1, &share, Class::Ok, Duration::from_micros(20));
+            reactor.ended(1, &share, Class::Busy, Duration::from_micros(30));
+            reactor.entered();
+            reactor.accepted();
+        }
+        reactors[1].left();
+        reactors[0].closed();
+        let sum = snapshot(reactors.iter());
+        let one =
+            |class, count| Requests { procedure: "GETATTR", share: "/a".into(), class, count };
+        assert_eq!(sum.requests, [one(Class::Ok, 2), one(Class::Busy, 2)]);
+        assert_eq!(sum.latencies[0].buckets[1], 4);
+        assert_eq!(sum.latencies[0].sum, Duration::from_micros(100));
+        assert_eq!((sum.in_flight, sum.connections_active, sum.connections_accepted), (1, 1, 2));
+    }
+}

@@ -122,3 +122,71 @@ impl Queue {
         self.push_part(head);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn push(replies: &Replies, word: u32, tail: &[usize]) {
+        let tail = tail.iter().map(|&len| Bytes::from(vec![7; len])).collect();
+        replies.push(0, |writer| writer.u32(word), tail);
+    }
+
+    /// The records of what is taken, without their marks.
+    fn records(parts: Vec<Bytes>) -> Vec<Vec<u8>> {
+        let mut bytes = &parts.concat()[..];
+        let mut records = Vec::new();
+        while let Some(mark) = Mark::decode(bytes) {
+            let (record, rest) = bytes[MARK_BYTES..].split_at(mark.len as usize);
+            records.push(record.to_vec());
+            bytes = rest;
+        }
+        assert!(bytes.is_empty());
+        records
+    }
+
+    #[test]
+    fn headers_are_packed_and_payloads_are_not_moved() {
+        let replies = Replies::new();
+        (0..100).for_each(|word| push(&replies, word, &[]));
+        push(&replies, 100, &[10, 11]);
+        let payload = Bytes::from(vec![7; 4097]);
+        replies.push(0, |writer| writer.u32(101), vec![payload.clone()]);
+        push(&replies, 102, &[]);
+        let parts = replies.take().unwrap();
+        assert_eq!(parts.len(), 3, "headers, the payload, its padding and a header");
+        assert_eq!(parts[1].as_ptr(), payload.as_ptr());
+        let records = records(parts);
+        let words: Vec<u32> =
+            records.iter().map(|one| u32::from_be_bytes(*one.first_chunk().unwrap())).collect();
+        assert_eq!(words, (0..103).collect::<Vec<_>>());
+        assert_eq!([&records[100], &records[101]].map(Vec::len), [4 + 24, 4 + 4100]);
+        assert_eq!(replies.take(), None);
+    }
+
+    #[test]
+    fn bytes_count_until_they_are_sent() {
+        let replies = Replies::new();
+        (0..5).for_each(|word| push(&replies, word, &[1 << 20]));
+        let all = 5 * ((1 << 20) + 8);
+        assert_eq!(replies.bytes(), all);
+        let mut sent = 0;
+        while let Some(parts) = replies.take() {
+            let bytes = parts.iter().map(Bytes::len).sum::<usize>();
+            assert!(bytes <= SEND_BYTES + (1 << 20), "sends come in steps");
+            assert_eq!(replies.bytes(), all - sent);
+            assert_eq!(replies.sent(), bytes);
+            sent += bytes;
+        }
+        assert_eq!((sent, replies.bytes()), (all, 0));
+    }
+
+    #[test]
+    fn nothing_is_kept_once_closed() {
+        let replies = Replies::new();
+        push(&replies, 1, &[5000]);
+        replies.close();
+        push(&replies, 2, &[5000]);
+        assert_eq!((replies.take(), replies.bytes()), (None, 0));
+    }
+}

@@ -7,5 +7,5 @@ pub(crate) async fn run(request: &Request<'_>, args: CommitArgs<'_>) -> Outcome<
     let fail = |error| request.fail_wcc(error, args.handle);
     let handle = request.handle(args.handle).map_err(fail)?;
     let (durable, after) = request.vfs.commit(request.caller, &handle).await.map_err(fail)?;
-    Ok(CommitDone::new(wcc(after), &durable))
+    Ok(CommitDone::new(wcc(after), durable))
 }

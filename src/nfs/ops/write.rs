@@ -22,7 +22,7 @@ pub(crate) async fn run(request: &Request<'_>, args: WriteArgs<'_>) -> Outcome<W
     let done = request.vfs.write(request.caller, &handle, args.offset, bytes, stability).await;
     let (evidence, after) = done.map_err(fail)?;
     Ok(match evidence {
-        Evidence::Logged(logged) => WriteDone::logged(wcc(after), count, &logged),
-        Evidence::Durable(durable) => WriteDone::durable(wcc(after), count, &durable),
+        Evidence::Logged(logged) => WriteDone::logged(wcc(after), count, logged),
+        Evidence::Durable(durable) => WriteDone::durable(wcc(after), count, durable),
     })
 }

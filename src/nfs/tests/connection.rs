@@ -13,7 +13,7 @@ use reactor::{net::Listening, runtime::Reactors};
 
 use super::{Xdr, connect, fragment, receive, record, send, try_receive, xid};
 use crate::{
-    connection::{self, NoCall, Service, Started},
+    connection::{self, Accepted, NoCall, Service},
     inbox::Buffers,
     link::{Limits, Link},
     metrics::{self, PerReactor},
@@ -44,13 +44,23 @@ struct Gate {
     signal: Signal,
 }
 
+/// A request: its id, its command, what else it says.
+struct Call {
+    id: u32,
+    command: u32,
+    bytes: usize,
+    record: Bytes,
+}
+
 impl Service for Steered {
-    fn start(
-        self: &Rc<Self>,
-        link: &Rc<Link>,
+    type Call = Call;
+
+    fn accept(
+        &self,
+        _: &Link,
         record: Bytes,
         _: Duration,
-    ) -> Result<Option<Started<impl Future<Output = ()> + 'static>>, NoCall> {
+    ) -> Result<Option<Accepted<Call>>, NoCall> {
         let word = |at: usize| record.get(at..at + 4).map(|word| word.try_into().unwrap());
         let word = |at: usize| word(at).map(u32::from_be_bytes).ok_or(NoCall);
         let (id, command) = (word(0)?, word(4)?);
@@ -58,31 +68,30 @@ impl Service for Steered {
             return Err(NoCall);
         }
         let bytes = if command == BIG { word(8)? as usize } else { 0 };
-        let (service, link) = (self.clone(), link.clone());
-        let task = async move {
-            let mut tail = Vec::new();
-            match command {
-                WAIT => {
-                    let gate = Rc::new(Gate::default());
-                    service.waiting.borrow_mut().push(gate.clone());
-                    gate.signal.until(|| gate.open.get().then_some(())).await;
-                }
-                GO => {
-                    let waiting = service.waiting.take();
-                    for gate in waiting.into_iter().rev() {
-                        gate.open.set(true);
-                        gate.signal.notify();
-                    }
-                }
-                BIG => tail = vec![Bytes::from(vec![id.to_le_bytes()[0]; bytes])],
-                _ => {
-                    link.buffers.give_back(record.clone());
-                    return link.reply(0, |writer| writer.fixed(&record), tail);
+        Ok(Some(Accepted { call: Call { id, command, bytes, record }, reply_bytes: bytes }))
+    }
+
+    async fn run(self: Rc<Self>, link: Rc<Link>, call: Call) {
+        let mut tail = Vec::new();
+        match call.command {
+            WAIT => {
+                let gate = Rc::new(Gate::default());
+                self.waiting.borrow_mut().push(gate.clone());
+                gate.signal.until(|| gate.open.get().then_some(())).await;
+            }
+            GO => {
+                for gate in self.waiting.take().into_iter().rev() {
+                    gate.open.set(true);
+                    gate.signal.notify();
                 }
             }
-            link.reply(0, |writer| writer.u32(id), tail);
-        };
-        Ok(Some(Started { reply_bytes: bytes, task }))
+            BIG => tail = vec![Bytes::from(vec![call.id.to_le_bytes()[0]; call.bytes])],
+            _ => {
+                link.reply(0, |writer| writer.fixed(&call.record), tail);
+                return link.buffers.give_back(call.record);
+            }
+        }
+        link.reply(0, |writer| writer.u32(call.id), tail);
     }
 }
 
@@ -237,10 +246,12 @@ fn who_never_reads_is_not_served_on_and_on() {
 
 #[test]
 fn a_bad_record_ends_the_connection_after_what_came_before_is_answered() {
-    let bads: [(&str, Vec<u8>); 4] = [
+    let too_long = (0x8000_0000u32 | 0x7fff_ffff).to_be_bytes();
+    let bads: [(&str, Vec<u8>); 5] = [
         ("no call", record(&request(2, BAD, &[]))),
         ("empty", record(&[])),
-        ("too long", (0x8000_0000u32 | 0x7fff_ffff).to_be_bytes().to_vec()),
+        ("too long", too_long.to_vec()),
+        ("much behind it", [&too_long[..], &[0; 300_000]].concat()),
         ("short", record(&[0; 7])),
     ];
     for (what, bad) in bads {

@@ -394,16 +394,15 @@ fn results_of_a_read() {
 
 #[test]
 fn results_of_a_write_say_what_the_evidence_says() {
-    let logged = Logged::attest(Verifier(0xabcd));
-    let done = WriteDone::logged(wcc(), 5, &logged);
+    let done = WriteDone::logged(wcc(), 5, Logged::attest(Verifier(0xabcd)));
     let oracle::WRITE3res::Ok(read) = read_back(&encoded(Ok::<_, Failed>(done))) else { panic!() };
     assert_eq!((read.count, read.committed), (5, oracle::stable_how::UNSTABLE));
     assert_eq!(read.verf.0, 0xabcdu64.to_be_bytes());
-    let durable = Durable::attest(Verifier(7), Grade::Local);
-    let done = WriteDone::durable(wcc(), 5, &durable);
+    let durable = || Durable::attest(Verifier(7), Grade::Local);
+    let done = WriteDone::durable(wcc(), 5, durable());
     let oracle::WRITE3res::Ok(read) = read_back(&encoded(Ok::<_, Failed>(done))) else { panic!() };
     assert_eq!((read.count, read.committed), (5, oracle::stable_how::FILE_SYNC));
-    let done = CommitDone::new(wcc(), &durable);
+    let done = CommitDone::new(wcc(), durable());
     let oracle::COMMIT3res::Ok(read) = read_back(&encoded(Ok::<_, Failed>(done))) else { panic!() };
     assert_eq!(read.verf.0, 7u64.to_be_bytes());
 }

@@ -1,7 +1,7 @@
 //! READ, WRITE, COMMIT (RFC 1813 sections 3.3.6, 3.3.7, 3.3.21).
 //!
 //! How safe a write is, and in which life of the log, is said by the evidence alone: the fields are
-//! private, and no constructor takes them.
+//! private, no constructor takes them, and evidence is used up.
 
 use bytes::Bytes;
 use vocab::{
@@ -74,18 +74,18 @@ pub(crate) struct CommitDone {
 
 impl WriteDone {
     /// Answers UNSTABLE.
-    pub(crate) fn logged(wcc: Wcc, count: u32, evidence: &Logged) -> Self {
+    pub(crate) fn logged(wcc: Wcc, count: u32, evidence: Logged) -> Self {
         Self { wcc, count, committed: StableHow::Unstable, verifier: evidence.verifier() }
     }
 
     /// Answers FILE_SYNC.
-    pub(crate) fn durable(wcc: Wcc, count: u32, evidence: &Durable) -> Self {
+    pub(crate) fn durable(wcc: Wcc, count: u32, evidence: Durable) -> Self {
         Self { wcc, count, committed: StableHow::FileSync, verifier: evidence.verifier() }
     }
 }
 
 impl CommitDone {
-    pub(crate) fn new(wcc: Wcc, evidence: &Durable) -> Self {
+    pub(crate) fn new(wcc: Wcc, evidence: Durable) -> Self {
         Self { wcc, verifier: evidence.verifier() }
     }
 }
