@@ -111,7 +111,7 @@ fn connections(e: &mut DescriptorEncoder<'_>, nfs: &Snapshot) -> Result<(), Erro
 /// The snapshot counts each bucket alone, and so does the encoder, which sums them up.
 fn histogram(mut metric: MetricEncoder<'_>, latency: &Latency) -> Result<(), Error> {
     let bound = |index: usize| match index {
-        BUCKETS => f64::MAX,
+        BUCKETS => f64::INFINITY,
         index => bucket_bound(index).as_secs_f64(),
     };
     let buckets: Vec<(f64, u64)> =

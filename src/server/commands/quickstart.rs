@@ -63,7 +63,8 @@ fn greeting(dir: &Path, board: &Board, rooms: &Rooms) -> String {
     for share in rooms.vfs.shares() {
         let name = &share.name;
         text.push_str(&format!(
-            "  mount -t nfs -o nfsvers=3,tcp,port={port},mountport={port},nolock {host}:{name} /mnt\n"
+            "  mount -t nfs -o nfsvers=3,tcp,port={port},mountport={port},mountproto=tcp,nolock \
+             {host}:{name} /mnt\n"
         ));
     }
     text.push_str(&format!("\nData and configuration: {}\n", dir.display()));
