@@ -94,14 +94,20 @@ struct Parts {
 async fn start(config: &Config, parts: Parts) -> Result<Rc<Log>, String> {
     let Parts { dir, lock, manifest, closed, mut free, sequence_next } = parts;
     let segment_bytes = u64::from(manifest.segment_bytes());
-    let mut segments = closed.len() + free.len();
-    let current = if let Some(segment) = free.pop() {
-        segment
-    } else {
-        let number = u32::try_from(segments).expect("a few thousand at most");
-        segments += 1;
-        Rc::new(segments::make(&dir, number, segment_bytes).await.map_err(|e| at(&dir, &e))?)
-    };
+    // One for now and one to follow: with those two a log never waits for itself.
+    let mut is_full = false;
+    while free.len() < 2 && !is_full {
+        let number = closed.len() + free.len();
+        let number = u32::try_from(number).expect("a few thousand at most");
+        match segments::make(&dir, number, segment_bytes).await {
+            Ok(segment) => free.push(Rc::new(segment)),
+            // What is closed will be free once it is uploaded, and then follows.
+            Err(_) if !free.is_empty() && !closed.is_empty() => is_full = true,
+            Err(error) => return Err(at(&dir, &error)),
+        }
+    }
+    let segments = closed.len() + free.len();
+    let current = free.swap_remove(0);
     current.generation.set(manifest.take_generation());
     let mut entries: Vec<Entry> = closed
         .iter()
@@ -111,6 +117,7 @@ async fn start(config: &Config, parts: Parts) -> Result<Rc<Log>, String> {
     let last = sequence_next - 1;
     manifest.write(&entries, sequence_next, last).await.map_err(|error| at(&dir, &error))?;
     let segments_max = usize::try_from(config.log_bytes_max / segment_bytes).unwrap_or(usize::MAX);
+    let segments_max = if is_full { segments } else { segments_max.clamp(2, SEGMENTS_MAX) };
     let state = State {
         sequence_next,
         written: last,
@@ -132,7 +139,7 @@ async fn start(config: &Config, parts: Parts) -> Result<Rc<Log>, String> {
         free,
         dirty: Vec::new(),
         segments,
-        segments_max: segments_max.clamp(2, SEGMENTS_MAX),
+        segments_max,
         flushing: false,
         syncing: false,
         preparing: false,

@@ -28,11 +28,22 @@ const SECTOR_BYTES: u64 = 512;
 /// What a fresh world's clock says: 2026-01-01.
 const WALL_START: i64 = 1_767_225_600;
 
-/// What a disk holds while no machine runs on it.
+/// What a disk holds while no world runs on it.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
+    /// What a reader will see.
     files: BTreeMap<PathBuf, Vec<u8>>,
+    /// Of files that are not as safe as they look, because only the process died: the rest.
+    behind: BTreeMap<PathBuf, Behind>,
     wall: Option<Time>,
+}
+
+/// The part of a file's state that a reader does not see.
+#[derive(Clone, Debug)]
+struct Behind {
+    durable: Vec<u8>,
+    pending: Vec<Pending>,
+    named: bool,
 }
 
 impl Image {
@@ -80,7 +91,7 @@ struct Data {
     named: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Pending {
     id: u64,
     offset: u64,
@@ -109,11 +120,18 @@ impl Disk {
             faults: Faults::default(),
             next: 0,
         };
-        for (path, bytes) in image.files {
+        let mut behind = image.behind;
+        for (path, cached) in image.files {
             let id = disk.id();
+            let rest = behind.remove(&path).unwrap_or_else(|| Behind {
+                durable: cached.clone(),
+                pending: Vec::new(),
+                named: true,
+            });
             disk.names.insert(path, id);
-            let durable = bytes.clone();
-            disk.files.insert(id, Data { cached: bytes, durable, named: true, ..Data::default() });
+            let Behind { durable, pending, named } = rest;
+            disk.next = pending.iter().map(|write| write.id).fold(disk.next, u64::max);
+            disk.files.insert(id, Data { cached, durable, pending, named });
         }
         disk
     }
@@ -183,7 +201,7 @@ impl Disk {
 
     /// What is left when the power goes.
     pub(crate) fn power_cut(&mut self, rng: &mut Rng, wall: Time) -> Image {
-        let mut image = Image { files: BTreeMap::new(), wall: Some(wall) };
+        let mut image = Image { wall: Some(wall), ..Image::default() };
         for (path, id) in &self.names {
             let data = self.files.get_mut(id).expect("named files exist");
             let pending = std::mem::take(&mut data.pending);
@@ -197,15 +215,25 @@ impl Disk {
 
     /// What is left when the process dies.
     pub(crate) fn kill(&mut self, rng: &mut Rng, wall: Time) -> Image {
-        let mut image = Image { files: BTreeMap::new(), wall: Some(wall) };
+        let mut image = Image { wall: Some(wall), ..Image::default() };
         for (path, id) in &self.names {
             let data = self.files.get_mut(id).expect("named files exist");
-            for write in data.pending.iter().filter(|write| !write.complete) {
-                let kept = rng.index(write.bytes.len() + 1);
-                apply(&mut data.cached, write.offset, &write.bytes[..kept]);
+            for write in data.pending.iter_mut().filter(|write| !write.complete) {
+                write.bytes.truncate(rng.index(write.bytes.len() + 1));
+                write.complete = true;
+                apply(&mut data.cached, write.offset, &write.bytes);
             }
-            image.files.insert(path.clone(), data.cached.clone());
+            let Data { cached, durable, pending, named } = std::mem::take(data);
+            image.files.insert(path.clone(), cached);
+            image.behind.insert(path.clone(), Behind { durable, pending, named });
         }
+        image
+    }
+
+    /// What is left when the machine is shut down in order.
+    pub(crate) fn shut_down(&mut self, rng: &mut Rng, wall: Time) -> Image {
+        let mut image = self.kill(rng, wall);
+        image.behind.clear();
         image
     }
 

@@ -58,11 +58,20 @@ impl World {
         image
     }
 
-    /// Ends the process and not the machine: what was written survives, synced or not. Writes that
+    /// Ends the process and not the machine: what was written is seen by the next world, synced or
+    /// not, and what was not synced may still be lost when that one's power is cut. Writes that
     /// were under way survive in part.
     #[must_use]
     pub fn kill(self) -> Image {
         let image = self.core.kill();
+        self.end();
+        image
+    }
+
+    /// Ends the process, and lets the machine bring everything that was written to the disk.
+    #[must_use]
+    pub fn shut_down(self) -> Image {
+        let image = self.core.shut_down();
         self.end();
         image
     }

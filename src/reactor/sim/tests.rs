@@ -116,6 +116,26 @@ fn a_killed_process_loses_nothing_that_was_written() {
 }
 
 #[test]
+fn what_a_killed_process_wrote_is_lost_by_a_later_power_cut_unless_it_is_synced() {
+    let mut lost = 0;
+    for (seed, syncs) in (0..100).map(|seed| (seed, seed % 2 == 0)) {
+        let world = World::new(seed);
+        world.run(half_synced()).expect("ends");
+        let next = World::open(seed, world.kill());
+        next.run(async move {
+            let file = File::open(Path::new(FILE), false).expect("is there");
+            if syncs {
+                file.sync_data().await.expect("syncs");
+            }
+        });
+        let is_lost = next.power_cut().files()[Path::new(FILE)] != vec![2; 2048];
+        assert!(!(syncs && is_lost), "seed {seed}");
+        lost += u32::from(is_lost);
+    }
+    assert!(lost > 10, "{lost}");
+}
+
+#[test]
 fn a_failed_sync_may_lose_bytes_for_good() {
     let mut lost = 0;
     for seed in 0..50 {

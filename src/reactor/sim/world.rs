@@ -167,6 +167,11 @@ impl Core {
         self.random(|rng| locked(&self.disk, |disk| disk.kill(rng, wall)))
     }
 
+    pub(crate) fn shut_down(&self) -> Image {
+        let wall = self.wall();
+        self.random(|rng| locked(&self.disk, |disk| disk.shut_down(rng, wall)))
+    }
+
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         let id = self.task_next.get();
         self.task_next.set(id + 1);

@@ -15,7 +15,8 @@ use vocab::Error;
 use super::{file, open, payload, time, write};
 use crate::{Change, Recovered, Wal};
 
-const SEEDS: u64 = 1_000;
+/// Worlds of each of the four parts, which run side by side.
+const SEEDS: u64 = 250;
 const LIVES: u64 = 4;
 
 /// What a client of the log knows.
@@ -44,9 +45,28 @@ struct Record {
 }
 
 #[test]
-fn what_was_synced_is_found_in_a_thousand_worlds() {
+fn what_was_synced_is_found_in_a_thousand_worlds_1() {
+    worlds(0);
+}
+
+#[test]
+fn what_was_synced_is_found_in_a_thousand_worlds_2() {
+    worlds(1);
+}
+
+#[test]
+fn what_was_synced_is_found_in_a_thousand_worlds_3() {
+    worlds(2);
+}
+
+#[test]
+fn what_was_synced_is_found_in_a_thousand_worlds_4() {
+    worlds(3);
+}
+
+fn worlds(part: u64) {
     let (mut found, mut torn) = (0, 0);
-    for seed in 0..SEEDS {
+    for seed in part * SEEDS..(part + 1) * SEEDS {
         let mut image = Image::default();
         let model = Rc::new(RefCell::new(Model::default()));
         for life in 0..LIVES {
@@ -81,7 +101,7 @@ fn what_was_synced_is_found_in_a_thousand_worlds() {
             }
         }
     }
-    assert!(found > 20_000 && torn > 50, "the worlds are too tame: {found} {torn}");
+    assert!(found > 5_000 && torn > 12, "the worlds are too tame: {found} {torn}");
 }
 
 /// Compares what was found with what must be.
