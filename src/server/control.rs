@@ -31,7 +31,7 @@ const EXTEND_BY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Sockets {
     tcp: Option<TcpListener>,
-    unix: Option<(UnixListener, PathBuf)>,
+    unix: Option<(UnixListener, Name)>,
 }
 
 /// The running thread.
@@ -40,8 +40,12 @@ pub(crate) struct Control {
     thread: JoinHandle<()>,
     end: Arc<Notify>,
     stops: mpsc::Receiver<()>,
-    socket: Option<PathBuf>,
+    _socket: Option<Name>,
 }
+
+/// A socket's name in the file system, removed with this.
+#[derive(Debug)]
+struct Name(PathBuf);
 
 impl Sockets {
     /// Listens. The pid file is ours, so a socket beside it is left over from a dead server.
@@ -55,14 +59,14 @@ impl Sockets {
             })
         });
         let path = socket(pid_file);
-        let _ = std::fs::remove_file(&path);
+        remove(&path);
         let unix = UnixListener::bind(&path).and_then(|listener| {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
             listener.set_nonblocking(true)?;
             Ok(listener)
         });
         let unix = match unix {
-            Ok(listener) => Some((listener, path)),
+            Ok(listener) => Some((listener, Name(path))),
             Err(error) => {
                 warn!("`dittofs status` will not find this server: {}: {error}", path.display());
                 None
@@ -77,9 +81,25 @@ impl Sockets {
     }
 }
 
+/// Removes a socket's name, if it is there.
+fn remove(socket: &Path) {
+    match std::fs::remove_file(socket) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            warn!("{} stays behind: {error}", socket.display());
+        }
+        _ => {}
+    }
+}
+
 /// The socket beside a pid file.
 pub(crate) fn socket(pid_file: &Path) -> PathBuf {
     pid_file.with_extension("sock")
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        remove(&self.0);
+    }
 }
 
 impl Control {
@@ -89,19 +109,20 @@ impl Control {
         sockets: Sockets,
         sources: Sources,
     ) -> Result<Self, String> {
+        let Sockets { tcp, unix } = sockets;
+        let (unix, socket) = unix.unzip();
         let fail = |error: std::io::Error| format!("the control thread: {error}");
         let end = Arc::new(Notify::new());
         let (sender, stops) = mpsc::channel();
         let (started_sender, started) = mpsc::channel();
-        let socket = sockets.unix.as_ref().map(|(_, path)| path.clone());
         let ended = Arc::clone(&end);
         let thread = reactor::thread::spawn("control", core, move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let result = runtime.and_then(|runtime| {
                 let served = runtime.block_on(async {
-                    tasks(sockets, sources, sender)?;
+                    tasks(tcp, unix, sources, sender)?;
                     // The starter has gone only if the process ends.
-                    let _ = started_sender.send(Ok(()));
+                    drop(started_sender.send(Ok(())));
                     ended.notified().await;
                     Ok(())
                 });
@@ -109,12 +130,12 @@ impl Control {
                 served
             });
             if let Err(error) = result {
-                let _ = started_sender.send(Err(error));
+                drop(started_sender.send(Err(error)));
             }
         });
         let thread = thread.map_err(fail)?;
         started.recv().expect("the thread says how it went").map_err(fail)?;
-        Ok(Self { thread, end, stops, socket })
+        Ok(Self { thread, end, stops, _socket: socket })
     }
 
     /// Waits until somebody asks the server to end.
@@ -124,23 +145,25 @@ impl Control {
 
     /// Ends the thread.
     pub(crate) fn stop(self) {
-        if let Some(socket) = &self.socket {
-            let _ = std::fs::remove_file(socket);
-        }
         self.end.notify_one();
         self.thread.join().expect("a panic would have ended the process");
     }
 }
 
 /// Starts all that runs here.
-fn tasks(sockets: Sockets, sources: Sources, stops: mpsc::Sender<()>) -> std::io::Result<()> {
-    if let Some(listener) = sockets.tcp {
+fn tasks(
+    tcp: Option<TcpListener>,
+    unix: Option<UnixListener>,
+    sources: Sources,
+    stops: mpsc::Sender<()>,
+) -> std::io::Result<()> {
+    if let Some(listener) = tcp {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         let router = http::router(sources.clone());
         let service = router.into_make_service_with_connect_info::<Peer>();
         tokio::spawn(async move { axum::serve(listener, service).await });
     }
-    if let Some((listener, _)) = sockets.unix {
+    if let Some(listener) = unix {
         let listener = tokio::net::UnixListener::from_std(listener)?;
         let router = http::router(sources.clone());
         let service = router.into_make_service_with_connect_info::<Peer>();

@@ -114,7 +114,7 @@ pub(crate) fn pause() {
 pub(crate) fn nap(duration: Duration) {
     let time = rustix::thread::Timespec::try_from(duration).expect("short");
     // Woken early by a signal: the callers look and nap again.
-    let _ = rustix::thread::nanosleep(&time);
+    let _woken = rustix::thread::nanosleep(&time);
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub(crate) fn run(named: Option<&Path>, args: &Init) -> Result<(), String> {
         return Err(format!("{} is there already; --force replaces it", path.display()));
     }
     let data = paths::data(&path)?;
-    let below = |name: &str| data.join(name).display().to_string();
+    let below = |name: &str| quoted(&data.join(name).display().to_string());
     let secret: String = (0..4).map(|_| format!("{:016x}", reactor::rng::random_u64())).collect();
     let template = Template {
         title: "DittoFS",
@@ -30,4 +30,14 @@ pub(crate) fn run(named: Option<&Path>, args: &Init) -> Result<(), String> {
     };
     super::write_private(&path, &template.text())?;
     super::say(&format!("Wrote {}. Look at it, then: dittofs start\n", path.display()))
+}
+
+/// A text as YAML takes it, in quotes unless it is plain.
+fn quoted(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    if text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    // A JSON text is a YAML text; a brace after a dollar would ask for the environment.
+    serde_json::Value::from(text.replace("${", "$${")).to_string()
 }

@@ -31,7 +31,10 @@ pub(crate) fn run(named: Option<&Path>, args: &Logs) -> Result<(), String> {
     for line in last(&mut lines, args.lines, since).map_err(|error| unreadable(&path, &error))? {
         say(&line)?;
     }
-    while args.follow {
+    if !args.follow {
+        return Ok(());
+    }
+    loop {
         if let Some(line) = next(&mut lines).map_err(|error| unreadable(&path, &error))? {
             say(&line)?;
         } else if is_moved(lines.get_ref(), &path) {
@@ -40,7 +43,6 @@ pub(crate) fn run(named: Option<&Path>, args: &Logs) -> Result<(), String> {
             lock::nap(LOOK);
         }
     }
-    Ok(())
 }
 
 /// The flag's, else the configuration's, else that of a server in the background.

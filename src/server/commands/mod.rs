@@ -36,7 +36,7 @@ pub(crate) fn say(text: &str) -> Result<(), String> {
 pub(crate) fn complain(why: &str) {
     if !why.is_empty() {
         // Nobody is left to tell when standard error is closed.
-        let _ = writeln!(std::io::stderr().lock(), "error: {why}");
+        drop(writeln!(std::io::stderr().lock(), "error: {why}"));
     }
 }
 

@@ -7,7 +7,7 @@
 use std::{
     fs::OpenOptions,
     io::{BufRead, BufReader, Write},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -74,7 +74,7 @@ fn daemonise(named: Option<&Path>, args: &Start) -> Result<(), String> {
 }
 
 /// Serves as a daemon.
-fn serve_apart(config: &Config, pid_file: &Path, log_file: &PathBuf) -> Result<(), String> {
+fn serve_apart(config: &Config, pid_file: &Path, log_file: &Path) -> Result<(), String> {
     rustix::process::setsid().map_err(|error| format!("a session of its own: {error}"))?;
     std::env::set_current_dir("/").map_err(|error| format!("/: {error}"))?;
     serve::run(config, pid_file, |_, rooms| {
@@ -82,7 +82,7 @@ fn serve_apart(config: &Config, pid_file: &Path, log_file: &PathBuf) -> Result<(
         let (nfs, log) = (rooms.nfs_address, log_file.display());
         let words = format!("{READY}Serving NFS on {nfs} as process {pid}; log: {log}\n");
         // A parent that was killed is no reason not to serve.
-        let _ = std::io::stdout().lock().write_all(words.as_bytes());
+        drop(std::io::stdout().lock().write_all(words.as_bytes()));
         detach(log_file).map_err(|error| format!("leaving the terminal: {error}"))
     })
 }

@@ -70,10 +70,10 @@ fn ask(mut stream: impl Read + Write) -> Result<Json, String> {
 fn table(status: &Json) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    let text = |value: &Json| match value {
-        Json::String(text) => text.clone(),
-        Json::Null => "-".to_owned(),
-        other => other.to_string(),
+    let text = |value: &Json| match value.as_str() {
+        Some(text) => text.to_owned(),
+        None if value.is_null() => "-".to_owned(),
+        None => value.to_string(),
     };
     let mut row = |name: &str, value: String| {
         table.add_row([name, value.as_str()]);
@@ -88,9 +88,9 @@ fn table(status: &Json) -> String {
     row("nfs", text(&status["nfs"]["address"]));
     row("connections", text(&status["nfs"]["connections"]));
     row("metrics", text(&status["metrics"]));
-    let core = |core: &Json| match core {
-        Json::Null => "any core".to_owned(),
-        core => format!("core {core}"),
+    let core = |core: &Json| match core.as_u64() {
+        None => "any core".to_owned(),
+        Some(core) => format!("core {core}"),
     };
     let layout = &status["layout"];
     for reactor in layout["reactors"].as_array().into_iter().flatten() {

@@ -3,6 +3,7 @@
 //! A `Config` that exists is sound: names lead somewhere, ports and sizes are in range.
 
 mod check;
+mod fact;
 mod reader;
 mod sections;
 pub(crate) mod template;
@@ -21,7 +22,8 @@ use std::{
 
 use serde_json::{Value as Json, json};
 
-use reader::{Fact, Walk};
+use fact::Fact;
+use reader::Walk;
 use values::Size;
 
 /// Everything that a server is told.

@@ -28,7 +28,8 @@ words!(Codec: "none" => Codec::None, "lz4" => Codec::Lz4, "zstd" => Codec::Zstd)
 
 impl Scalar for log::Output {
     fn schema() -> serde_json::Value {
-        serde_json::json!({"type": "string", "examples": ["stdout", "stderr", "/var/log/dittofs.log"]})
+        let examples = ["stdout", "stderr", "/var/log/dittofs.log"];
+        serde_json::json!({"type": "string", "examples": examples})
     }
 
     fn parse(text: &str) -> Result<Self, String> {
@@ -60,7 +61,12 @@ macro_rules! kinds {
 kinds!(MetadataType: "memory" => Memory, "badger" => Badger, "postgres" => Postgres);
 kinds!(ContentType: "memory" => Memory, "filesystem" => Filesystem, "s3" => S3, "pool" => Pool);
 kinds!(DatabaseType: "sqlite" => Sqlite, "postgres" => Postgres);
-kinds!(Durability: "writeback" => Writeback, "local" => Local, "quorum" => Quorum, "remote" => Remote);
+kinds!(Durability:
+    "writeback" => Writeback,
+    "local" => Local,
+    "quorum" => Quorum,
+    "remote" => Remote
+);
 
 /// Walks through all keys.
 pub(super) fn read(mut root: Section<'_>) -> Config {

@@ -19,88 +19,34 @@ pub(crate) struct Template<'a> {
     pub(crate) jwt_secret: Option<&'a str>,
 }
 
-impl Template<'_> {
-    /// The whole file.
-    pub(crate) fn text(&self) -> String {
-        let Self { title, cache, meta, blocks, metrics, squash: (squash, why), root_mode, .. } =
-            self;
-        let mut text = format!(
-            "# {title}
-# Every key: `dittofs config schema`. What is in force: `dittofs config show`.
-# A value may be ${{NAME}} or ${{NAME:-default}} of the environment; a variable such as
-# DITTOFS_LOGGING_LEVEL wins over this file. Sizes: 512Mi, 1Gi, 1GB. Durations: 30s, 15m, 168h.
-# Relative paths begin at this file's folder.
-
-logging:
-  level: INFO               # TRACE, DEBUG, INFO, WARN, ERROR
-  format: text              # or json
-  output: stdout            # or stderr, or a file; SIGHUP opens the file again
-
-shutdown_timeout: 30s       # how long connections may end what they are doing
-
-# Counters for Prometheus at /metrics, and /health, /health/ready, /status.
-metrics:
-  enabled: {metrics}
-  port: 9090
-  bind: 127.0.0.1
-
-# Every write is first safe in this log; put it on a fast local disk. One server at a time.
-cache:
-  path: {cache}
-  size: 1Gi                 # blocks in memory
-  log_size: 2Gi             # most bytes of log on the disk
-
-metadata:
-  stores:
-    default:
-      type: badger          # or memory (gone with the process)
-      badger:
-        db_path: {meta}
-
-content:
-  stores:
-    default:
-      compression: none     # or lz4, zstd
-      type: filesystem      # or s3, memory
-      filesystem:
-        path: {blocks}
-#   To rest in a bucket instead:
-#     type: s3
-#     s3:
-#       bucket: my-bucket
-#       region: us-east-1
-#       endpoint: http://127.0.0.1:9000      # leave out for Amazon
-#       access_key: ${{AWS_ACCESS_KEY_ID}}
-#       secret_key: ${{AWS_SECRET_ACCESS_KEY}}
-#       prefix: dittofs/
-
-shares:
-  - name: /export
-    metadata_store: default
-    content_store: default
-    read_only: false
-{why}
-    squash: {squash}
-    root_mode: {root_mode}         # of the share's top folder when it is made
-    # allow: [192.168.0.0/16]                # none: everybody
-    # deny: [192.168.1.66]
-
-adapters:
-  nfs:
-    port: 12049             # NFS and MOUNT
-    bind: 0.0.0.0
-"
-        );
-        if let Some(secret) = self.jwt_secret {
-            text.push_str(&format!(
-                "
+/// The file with its gaps, `@name@`.
+const FILE: &str = include_str!("template.yaml");
+/// What follows when there is a secret.
+const JWT: &str = "
 # The REST API. Not offered yet; the secret is here so that tokens outlive restarts once it is.
 controlplane:
   jwt:
-    secret: {secret}
-"
-            ));
+    secret: @secret@
+";
+
+impl Template<'_> {
+    /// The whole file.
+    pub(crate) fn text(&self) -> String {
+        let gaps = [
+            ("@title@", self.title),
+            ("@cache@", self.cache),
+            ("@meta@", self.meta),
+            ("@blocks@", self.blocks),
+            ("@metrics@", if self.metrics { "true" } else { "false" }),
+            ("@squash@", self.squash.0),
+            ("@squash_why@", self.squash.1),
+            ("@root_mode@", self.root_mode),
+        ];
+        let fill = |text: String, (gap, words): (&str, &str)| text.replace(gap, words);
+        let text = gaps.into_iter().fold(FILE.to_owned(), fill);
+        match self.jwt_secret {
+            None => text,
+            Some(secret) => text + &JWT.replace("@secret@", secret),
         }
-        text
     }
 }

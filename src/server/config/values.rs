@@ -71,8 +71,9 @@ impl Scalar for Size {
 
     fn show(&self) -> Json {
         let binary = SIZES.iter().filter(|(name, _)| name.ends_with('i'));
-        let found =
-            binary.into_iter().find(|(_, factor)| self.0 >= *factor && self.0 % factor == 0);
+        let found = binary
+            .into_iter()
+            .find(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
         match found {
             Some((unit, factor)) => json!(format!("{}{unit}", self.0 / factor)),
             None => json!(self.0),
@@ -108,7 +109,8 @@ impl Scalar for Duration {
         let unit = ["h", "m", "s", "ms"].into_iter().find_map(|unit| {
             let (_, factor) = DURATIONS.iter().find(|(name, _)| *name == unit)?;
             let factor = u128::from(*factor);
-            (millis >= factor && millis % factor == 0).then(|| format!("{}{unit}", millis / factor))
+            (millis >= factor && millis.is_multiple_of(factor))
+                .then(|| format!("{}{unit}", millis / factor))
         });
         json!(unit.unwrap_or_else(|| "0s".to_owned()))
     }

@@ -36,6 +36,18 @@ fn init_writes_a_private_file_once_and_it_is_valid() {
 }
 
 #[test]
+fn init_copes_with_strange_folders() {
+    let home = Home::new();
+    let strange = home.path("a: #\"b\" ${HOME}");
+    let mut command = home.command(&["init"]);
+    let done = ended(command.env("XDG_DATA_HOME", &strange).output().expect("it runs"));
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    let json: serde_json::Value =
+        serde_json::from_str(&home.good(&["config", "show", "-o", "json"])).expect("JSON");
+    assert_eq!(json["cache"]["path"], strange.join("dittofs/cache").display().to_string());
+}
+
+#[test]
 fn config_show_masks_secrets_and_knows_both_notations() {
     let home = Home::new();
     home.good(&["init"]);

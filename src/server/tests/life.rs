@@ -102,6 +102,7 @@ fn ports_that_are_taken() {
     assert!(ended.err.contains(&format!("NFS on 127.0.0.1:{port}: ")), "{}", ended.err);
     assert!(ended.err.contains("see adapters.nfs.port"), "{}", ended.err);
     assert_eq!(home.run(&["status"]).code, Some(1), "nothing is left running");
+    assert!(!home.path("state/dittofs/dittofs.sock").exists(), "and nothing is left behind");
 }
 
 #[test]
