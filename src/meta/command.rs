@@ -193,7 +193,8 @@ pub enum Command {
         /// `false`: the object is believed to be there; the outcome is [`Outcome::NeedPut`] when
         /// the writer does not count it. `true`: it was put after that answer, and less than the
         /// collector's grace period ago. `Busy` while the object is being deleted, and what was
-        /// put may go with it: begin again later, with `false`.
+        /// put may go with it: begin again later, with `false`. An object that was put for a block
+        /// that is refused or ignored is left to the collector.
         was_put: bool,
         /// When.
         now: Time,

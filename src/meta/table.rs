@@ -17,8 +17,8 @@
 //! In the last row the log said something after the command was composed, so an `mtime` that the
 //! command set is older than ours. When the command was composed later, it took our state along
 //! (`S` <= `E`), and its `mtime` wins. In all rows `ctime` never goes back; `change` is the sum of
-//! the commands, which the engine counts, and of the records, which the entry counts; `atime` is the
-//! later one unless the engine's changed; `used` counts bytes that wait for their upload too.
+//! the commands, which the engine counts, and of the records, which the entry counts; `atime` is
+//! ours unless the engine's changed; `used` counts bytes that wait for their upload too.
 
 use vocab::{Attr, FileKind, InodeId, Sequence, Time, limits::TRANSFER_BYTES_MAX};
 
@@ -241,3 +241,6 @@ fn floor_add(floors: &mut Vec<(Sequence, u64)>, truncate: Sequence, len: u64) {
         floors[0].1 = shortest;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -184,7 +184,7 @@ pub(super) fn blocks_older_than_a_truncate_are_refused(f: &Fixture) {
     f.store.note_data(file, Sequence(9), SizeChange::AtLeast(300), f.now()).expect("known");
     // Assembled before the truncate; the engine hears of it with the same command.
     assert_eq!(f.set_block(file, 0, (1, 500), 5, true).err(), Some(Error::Stale));
-    assert_eq!(map(f, file), []);
+    assert_eq!((map(f, file), condemned(f)), (vec![], vec![hash(1)]));
     assert!(f.store.unflushed(file).is_some(), "a refused command contributes nothing");
     // Assembled after it, before the last write: it counts, and the truncate is in it.
     put(f, file, 0, (2, 300), 7);
@@ -254,6 +254,7 @@ pub(super) fn gone_inodes_take_nothing(f: &Fixture) {
     assert_eq!(f.store.note_data(file, Sequence(6), SizeChange::AtLeast(60), f.now()), None);
     assert_eq!(f.store.unflushed(file), None);
     assert_eq!(f.set_block(file, 0, (1, 50), 6, true).err(), Some(Error::Stale));
+    assert_eq!(condemned(f), [hash(1)], "its object waits for the collector");
     assert_eq!(f.set_attr(file, crate::command::AttrChange::default()), Err(Error::Stale));
     assert_eq!(f.set_block(InodeId(999), 0, (1, 50), 6, true).err(), Some(Error::Stale));
     f.check();

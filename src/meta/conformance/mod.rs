@@ -52,8 +52,8 @@ conformance! {
         links_are_counted, too_many_links, the_last_name_takes_the_inode_along,
         remove_refuses_what_it_must, a_removed_directory_is_stale, shares_are_made_once,
         shares_do_not_mix, names_that_lead_nowhere_are_remembered_until_they_do;
-    rename: a_name_moves, a_target_is_replaced, kinds_must_match, a_directory_takes_its_parent_along,
-        never_below_itself, the_same_inode_is_left_alone;
+    rename: a_name_moves, a_target_is_replaced, kinds_must_match,
+        a_directory_takes_its_parent_along, never_below_itself, the_same_inode_is_left_alone;
     readdir: pages_join_up, attributes_are_live, listings_survive_change;
     data: the_log_leads_and_the_engine_follows, set_attr_takes_the_data_along,
         a_later_write_beats_an_explicit_mtime, a_guard_is_kept, commands_see_live_lengths,

@@ -49,6 +49,20 @@ pub(super) fn set(
     Ok(outcome)
 }
 
+/// An object was put for a block that is refused. Nothing can be done when the inode is gone
+/// altogether: nobody knows the content store then, and a sweep will find the object.
+pub(super) fn put_in_vain(
+    tx: &mut Tx<'_>,
+    id: InodeId,
+    (hash, stored_len): (BlockHash, u32),
+    now: Time,
+) -> Result<(), Error> {
+    let inode: Option<Inode> = tx.get(Space::Inodes, &key::inode(id))?;
+    let Some(inode) = inode else { return Ok(()) };
+    let content = share(tx, inode.stored.share)?.content;
+    counts::put_in_vain(tx, content, hash, stored_len, now)
+}
+
 fn bounds_check(new: &NewBlock) -> Result<(), Error> {
     if new.block.is_some_and(|(_, len)| len == 0 || len > BLOCK_BYTES) {
         return Err(Error::Invalid);

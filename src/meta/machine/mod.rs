@@ -27,12 +27,19 @@ const ENTRY_BYTES: u64 = 64;
 /// Bytes by which a directory seems to grow.
 const PAGE_BYTES: u64 = 4096;
 
-/// Applies a command, wholly or not at all.
+/// Applies a command, wholly or not at all. One trace is left by a block that comes too late: its
+/// object was put, and the collector must learn of it.
 ///
 /// # Errors
 /// The command's; `Io` and `Corrupt` from below.
 pub(crate) fn apply(tx: &mut Tx<'_>, command: &Command) -> Result<Outcome, Error> {
-    tx.attempt(|tx| dispatch(tx, command))
+    let done = tx.attempt(|tx| dispatch(tx, command));
+    if done.as_ref().err() == Some(&Error::Stale)
+        && let Command::SetBlock { inode, block: Some(block), was_put: true, now, .. } = command
+    {
+        tx.attempt(|tx| blocks::put_in_vain(tx, *inode, *block, *now))?;
+    }
+    done
 }
 
 fn dispatch(tx: &mut Tx<'_>, command: &Command) -> Result<Outcome, Error> {
