@@ -9,7 +9,7 @@ use crate::{
     DirPage,
     engine::{Engine, Space, View, lsm::Lsm, memory::Memory},
     key,
-    names::Names,
+    names::{NAMES_MAX, Names},
     read,
     record::{FORMAT_VERSION, Format, Inode, Record},
     shards::Seed,
@@ -39,7 +39,7 @@ impl Core {
             id: StoreId(format.store),
             engine,
             table: Table::new(seed),
-            names: Names::new(seed),
+            names: Names::new(seed, NAMES_MAX),
         })
     }
 

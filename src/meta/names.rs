@@ -7,8 +7,8 @@ use crate::{
     shards::{Evict, Seed, Shards, Stamp},
 };
 
-/// Most names that are kept.
-const NAMES_MAX: usize = 200_000;
+/// Most names that a store keeps.
+pub(crate) const NAMES_MAX: usize = 200_000;
 /// Bytes of a key: a directory and a name.
 const KEY_BYTES_MAX: usize = 8 + NAME_BYTES_MAX as usize;
 
@@ -29,8 +29,8 @@ impl Evict for Name {
 }
 
 impl Names {
-    pub(crate) fn new(seed: Seed) -> Self {
-        Self(Shards::new(seed, NAMES_MAX))
+    pub(crate) fn new(seed: Seed, names_max: usize) -> Self {
+        Self(Shards::new(seed, names_max))
     }
 
     /// What a name leads to; `Some(None)`: nowhere; `None`: not known.

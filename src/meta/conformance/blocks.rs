@@ -202,6 +202,27 @@ pub(super) fn blocks_older_than_a_truncate_are_refused(f: &Fixture) {
     f.check();
 }
 
+pub(super) fn a_truncate_does_not_cut_what_came_after_it(f: &Fixture) {
+    let file = f.file(f.root, "file");
+    f.store.note_data(file, Sequence(5), SizeChange::AtLeast(500), f.now()).expect("known");
+    f.store.note_data(file, Sequence(6), SizeChange::Exactly(100), f.now()).expect("known");
+    f.store.note_data(file, Sequence(7), SizeChange::AtLeast(300), f.now()).expect("known");
+    // The block comes without the state, and has the truncate in it.
+    let done = f.submit(Command::SetBlock {
+        inode: file,
+        index: BlockIndex(0),
+        block: Some((hash(1), 300)),
+        watermark: Sequence(7),
+        data: None,
+        was_put: true,
+        now: f.now(),
+    });
+    assert!(matches!(done, Ok(Outcome::Done)), "{done:?}");
+    f.flush(file, f.store.unflushed(file).expect("dirty")).expect("flush");
+    assert_eq!(map(f, file), [(0, 1, 300, 7)]);
+    f.check();
+}
+
 pub(super) fn a_block_of_zeroes_keeps_its_watermark(f: &Fixture) {
     let file = f.file(f.root, "file");
     put(f, file, 0, (1, 100), 5);
