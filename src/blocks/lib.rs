@@ -10,6 +10,7 @@ mod key;
 mod memory;
 mod object;
 mod s3;
+mod spare;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ pub use filesystem::Filesystem;
 pub use memory::Memory;
 pub use object::Codec;
 pub use s3::{S3, S3Config, S3Credentials};
+pub use spare::Spare;
 use vocab::{BlockHash, StoreId};
 
 /// A future of this room.

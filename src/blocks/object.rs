@@ -18,6 +18,8 @@ use zerocopy::{
     little_endian::{U16, U32, U64},
 };
 
+use crate::spare::Spare;
+
 const MAGIC: [u8; 4] = *b"DFSB";
 const VERSION: u16 = 1;
 /// Bytes of a frame's checksum, which stands before it.
@@ -94,7 +96,7 @@ pub(crate) fn encode(hash: &BlockHash, plain: &[u8], codec: Codec) -> Bytes {
     assert!((1..=BLOCK_BYTES).contains(&plain_bytes), "a block of {plain_bytes} bytes");
     let head = head_bytes(plain_bytes) as usize;
     let frames = frame_count(plain_bytes) as usize;
-    let mut object = Vec::with_capacity(head + frames * CHECK_BYTES as usize + plain.len());
+    let mut object = Spare::take(head + frames * CHECK_BYTES as usize + plain.len());
     object.resize(head, 0);
     let mut packer = Packer { codec, stubborn: 0 };
     let mut entries = Vec::with_capacity(frames);
@@ -108,7 +110,7 @@ pub(crate) fn encode(hash: &BlockHash, plain: &[u8], codec: Codec) -> Bytes {
     let header = header(hash, plain_bytes, codec, entries.as_bytes());
     object[..HEADER_BYTES].copy_from_slice(header.as_bytes());
     object[HEADER_BYTES..head].copy_from_slice(entries.as_bytes());
-    Bytes::from(object)
+    object.freeze()
 }
 
 fn header(hash: &BlockHash, plain_bytes: u32, codec: Codec, index: &[u8]) -> Header {

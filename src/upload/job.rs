@@ -6,7 +6,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
-use blocks::{BlockKey, Content, Put, StoreError};
+use blocks::{BlockKey, Content, Put, Spare, StoreError};
 use bytes::Bytes;
 use cache::dirty::Snapshot;
 use meta::{
@@ -208,8 +208,9 @@ async fn set(job: &Job, block: Option<(BlockHash, u32)>, was_put: bool) -> Resul
 }
 
 /// The block's bytes: the stored ones below, the dirty ranges above, zeroes elsewhere.
-async fn assemble(job: &Job) -> Result<Vec<u8>, Fault> {
-    let mut block = vec![0; job.len as usize];
+async fn assemble(job: &Job) -> Result<Spare, Fault> {
+    let mut block = Spare::take(job.len as usize);
+    block.resize(job.len as usize, 0);
     if let Some(base) = job.base.filter(|base| base.valid_len > 0) {
         let valid = base.valid_len.min(job.len);
         if let Some((first, count)) = uncovered(&job.snapshot, valid) {
