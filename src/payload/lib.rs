@@ -193,6 +193,9 @@ impl Payload {
 
     /// Writes bytes (not empty, at most `TRANSFER_BYTES_MAX`).
     ///
+    /// Run it to its end, also when the client is gone: half-way, readers see the bytes already,
+    /// and nothing holds their record in the log.
+    ///
     /// # Errors
     /// `Stale`, `Busy` when the log stays full, `LogReadOnly`, `SyncFailed`, `TooBig`, `Stopping`.
     pub async fn write(
@@ -227,7 +230,8 @@ impl Payload {
         away(home, async move || this.slice(slice)?.sync().await).await
     }
 
-    /// Sets the length; durable when it answers. The attributes before and after.
+    /// Sets the length; durable when it answers. The attributes before and after. Run it to its
+    /// end, as [`Payload::write`].
     ///
     /// # Errors
     /// As [`Payload::write`].

@@ -162,13 +162,12 @@ impl Slice {
         if reactor::timeout(ROOM_POLL, self.wal.wait_room()).await.is_some() {
             return Ok(());
         }
-        self.state.borrow_mut().queue.writers_waiting += 1;
+        let _waiting = Waiting::new(self);
         self.pump();
         // Views may wait for a sync only; then it makes room at once.
-        let synced = self.sync().await;
+        let _durable = self.sync().await?;
         let _room = reactor::timeout(ROOM_POLL, self.wal.wait_room()).await;
-        self.state.borrow_mut().queue.writers_waiting -= 1;
-        synced.map(drop)
+        Ok(())
     }
 
     /// Enters the bytes of a record.
@@ -238,6 +237,22 @@ impl State {
         }
         self.dirty_bytes = self.dirty_bytes + file.dirty.bytes() - before;
         shadowed
+    }
+}
+
+/// A writer that waits for room, until it is dropped.
+struct Waiting<'a>(&'a Slice);
+
+impl<'a> Waiting<'a> {
+    fn new(slice: &'a Slice) -> Self {
+        slice.state.borrow_mut().queue.writers_waiting += 1;
+        Self(slice)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.state.borrow_mut().queue.writers_waiting -= 1;
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
+use meta::command::{AttrChange, Command};
+use reactor::clock;
 use vocab::{
     Error, InodeId,
     limits::{BLOCK_BYTES, FILE_BYTES_MAX, FRAME_BYTES},
@@ -116,22 +118,78 @@ fn bytes_cut_off_never_come_back() {
     }
 }
 
-#[test]
-fn a_truncate_is_forgotten_by_the_log_and_not_by_the_file() {
-    let mut server = Server::start(1, |_| {});
-    let (old, other) = (server.create("old"), server.create("other"));
-    // An old record of one file stays in a segment that another file's record pins; the store is
-    // away, so that nothing goes up, until the truncate is sealed.
-    server.write(old, 0, vec![5; 1000]);
-    server.write(other, 0, vec![6; 1000]);
-    server.truncate(old, 0);
-    server.drain();
-    server.write(old, 5000, vec![7; 10]);
-    for _ in 0..3 {
-        server.restart();
-        assert_eq!(server.read(old, 0, 5000), vec![0; 5000]);
-        assert_eq!(server.read(other, 0, 2000), vec![6; 1000]);
+/// The log of `Server::start` has eight segments.
+fn fill(server: &Server, file: InodeId, segments: usize) {
+    for n in 0..segments * 8 {
+        server.write(file, n as u64 * 128 * 1024, vec![1; 128 * 1024]);
     }
+}
+
+#[test]
+fn a_cut_record_stays_dead_when_its_truncate_has_left_the_log() {
+    let mut server = Server::start(1, |config| config.settle = LONG);
+    let [cut, pin, filler] = ["cut", "pin", "filler"].map(|name| server.create(name));
+    // The old record and one that holds its segment in the log, then the truncate far from them.
+    server.write(cut, 0, vec![5; 1000]);
+    server.write(pin, 0, vec![6; 1000]);
+    fill(&server, filler, 2);
+    server.truncate(cut, 0);
+    fill(&server, filler, 1);
+    // The truncate is sealed, and the log used again from end to end.
+    server.until("sealed", |server| {
+        server.on(async move |_, place| place.meta.sealed(cut).await.unwrap().0 > 0)
+    });
+    for _ in 0..10 {
+        server.truncate(filler, 0);
+        fill(&server, filler, 2);
+    }
+    server.write(cut, 2000, vec![7; 10]);
+    server.restart();
+    assert_eq!(server.read(pin, 0, 2000), vec![6; 1000], "the old segment is still there");
+    assert_eq!(server.read(cut, 0, 2000), vec![0; 2000]);
+}
+
+#[test]
+fn truncates_before_and_after_a_snapshot_do_not_mix() {
+    let mut server = Server::start(1, |_| {});
+    let file = server.create("a");
+    server.write(file, 0, vec![1; 5000]);
+    server.drain();
+    server.store.is_slow.store(true, SeqCst);
+    let puts = server.store.puts.load(SeqCst);
+    server.truncate(file, 0);
+    write_all(&server, file, 0, &block(4));
+    server.until("the block under way", |server| server.store.puts.load(SeqCst) > puts);
+    server.truncate(file, 1000);
+    // Whoever changes attributes takes the data state along, between snapshot and arrival.
+    let change = AttrChange { mode: Some(0o600), ..AttrChange::default() };
+    let set = server.on(async move |_, place| {
+        let data = place.meta.unflushed(file);
+        let now = clock::wall();
+        place.meta.submit(Command::SetAttr { inode: file, change, guard: None, now, data }).await
+    });
+    set.unwrap();
+    server.store.is_slow.store(false, SeqCst);
+    server.drain();
+    server.payload().drop_clean();
+    assert!(server.read(file, 0, 5000) == block(4)[..1000]);
+    server.restart();
+    assert!(server.read(file, 0, 5000) == block(4)[..1000]);
+}
+
+#[test]
+fn a_block_written_while_it_travels_keeps_what_is_newer() {
+    let server = Server::start(1, |_| {});
+    let file = server.create("a");
+    server.store.is_slow.store(true, SeqCst);
+    server.write(file, 0, vec![1; 5000]);
+    server.until("under way", |server| server.store.puts.load(SeqCst) > 0);
+    server.write(file, 1000, vec![2; 1000]);
+    server.store.is_slow.store(false, SeqCst);
+    server.drain();
+    server.payload().drop_clean();
+    let want = [vec![1; 1000], vec![2; 1000], vec![1; 3000]].concat();
+    assert_eq!(server.read(file, 0, 9000), want);
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! A content store in memory that counts, and fails when told to.
 
-use std::sync::{
-    Mutex,
-    atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+use std::{
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
 };
 
 use blocks::{BlockKey, Boxed, Memory, Put, Store, StoreError};
@@ -15,6 +18,8 @@ pub(crate) struct Faulty {
     memory: Memory,
     /// Every call fails.
     pub(crate) is_away: AtomicBool,
+    /// Puts wait.
+    pub(crate) is_slow: AtomicBool,
     /// By this seed, about every third call fails, and a failed put may have worked.
     pub(crate) luck: Mutex<Option<Rng>>,
     pub(crate) puts: AtomicU64,
@@ -42,6 +47,9 @@ impl Store for Faulty {
     fn put<'a>(&'a self, key: &'a BlockKey, object: Bytes) -> Boxed<'a, Result<Put, StoreError>> {
         Box::pin(async move {
             self.puts.fetch_add(1, SeqCst);
+            while self.is_slow.load(SeqCst) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             if self.fails(4) {
                 return away();
             }
