@@ -4,6 +4,7 @@ mod faults;
 mod garbage;
 mod model;
 mod plain;
+mod power;
 mod store;
 
 use std::{path::Path, sync::Arc, time::Duration};

@@ -81,6 +81,7 @@ fn a_hit_never_refers_to_a_deleted_object() {
         config.gc_interval = std::time::Duration::from_millis(1);
         config.settle = std::time::Duration::from_millis(1);
     });
+    server.store.is_lazy.store(true, SeqCst);
     let files: Vec<_> = (0..4).map(|n| server.create(&format!("f{n}"))).collect();
     let mut stamps = [0u8; 4];
     for step in 0..300 {

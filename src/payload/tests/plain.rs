@@ -9,7 +9,7 @@ use vocab::{
     limits::{BLOCK_BYTES, FILE_BYTES_MAX, FRAME_BYTES},
 };
 
-use super::Server;
+use super::{SEGMENT, Server};
 use crate::{Evidence, Stability};
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
@@ -118,7 +118,7 @@ fn bytes_cut_off_never_come_back() {
     }
 }
 
-/// The log of `Server::start` has eight segments.
+/// Goes through so many segments of the log.
 fn fill(server: &Server, file: InodeId, segments: usize) {
     for n in 0..segments * 8 {
         server.write(file, n as u64 * 128 * 1024, vec![1; 128 * 1024]);
@@ -126,32 +126,39 @@ fn fill(server: &Server, file: InodeId, segments: usize) {
 }
 
 #[test]
-fn a_cut_record_stays_dead_when_its_truncate_has_left_the_log() {
-    let mut server = Server::start(1, |config| config.settle = LONG);
-    let [cut, pin, filler] = ["cut", "pin", "filler"].map(|name| server.create(name));
-    // The old record and one that holds its segment in the log, then the truncate far from them.
+fn old_records_stay_dead_when_what_undid_them_has_left_the_log() {
+    let mut server = Server::start(1, |config| {
+        config.settle = LONG;
+        config.log_bytes_max = 64 * u64::from(SEGMENT);
+    });
+    let [cut, over, pin, filler] = ["cut", "over", "pin", "filler"].map(|name| server.create(name));
+    // Two old records, and one that holds their segment in the log.
     server.write(cut, 0, vec![5; 1000]);
+    server.write(over, 0, vec![5; 1000]);
     server.write(pin, 0, vec![6; 1000]);
     fill(&server, filler, 2);
+    // Far from there, what undoes them: a truncate that is sealed, a block that is uploaded.
     server.truncate(cut, 0);
-    fill(&server, filler, 1);
-    // The truncate is sealed, and the log used again from end to end.
+    write_all(&server, over, 0, &block(9));
     server.until("sealed", |server| {
         server.on(async move |_, place| place.meta.sealed(cut).await.unwrap().0 > 0)
     });
+    server.until("uploaded", |server| server.payload().gauges().uploads == 1);
+    // The free segments are used again.
     for _ in 0..10 {
         server.truncate(filler, 0);
-        fill(&server, filler, 2);
+        fill(&server, filler, 3);
     }
     server.write(cut, 2000, vec![7; 10]);
     server.restart();
     assert_eq!(server.read(pin, 0, 2000), vec![6; 1000], "the old segment is still there");
     assert_eq!(server.read(cut, 0, 2000), vec![0; 2000]);
+    assert!(server.read(over, 0, 5000) == block(9)[..5000]);
 }
 
 #[test]
 fn truncates_before_and_after_a_snapshot_do_not_mix() {
-    let mut server = Server::start(1, |_| {});
+    let mut server = Server::start(1, at_rest);
     let file = server.create("a");
     server.write(file, 0, vec![1; 5000]);
     server.drain();
@@ -161,15 +168,16 @@ fn truncates_before_and_after_a_snapshot_do_not_mix() {
     write_all(&server, file, 0, &block(4));
     server.until("the block under way", |server| server.store.puts.load(SeqCst) > puts);
     server.truncate(file, 1000);
-    // Whoever changes attributes takes the data state along, between snapshot and arrival.
-    let change = AttrChange { mode: Some(0o600), ..AttrChange::default() };
-    let set = server.on(async move |_, place| {
-        let data = place.meta.unflushed(file);
-        let now = clock::wall();
-        place.meta.submit(Command::SetAttr { inode: file, change, guard: None, now, data }).await
-    });
-    set.unwrap();
+    // Whoever changes attributes takes the data state along: here from before the block arrives,
+    // and it arrives first.
+    let place = server.place().clone();
+    let data = place.meta.unflushed(file);
     server.store.is_slow.store(false, SeqCst);
+    server.until("the block there", |server| server.payload().gauges().uploads == 2);
+    let change = AttrChange { mode: Some(0o600), ..AttrChange::default() };
+    let now = clock::wall();
+    server.submit(Command::SetAttr { inode: file, change, guard: None, now, data }).unwrap();
+    drop(place);
     server.drain();
     server.payload().drop_clean();
     assert!(server.read(file, 0, 5000) == block(4)[..1000]);

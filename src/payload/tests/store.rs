@@ -20,6 +20,8 @@ pub(crate) struct Faulty {
     pub(crate) is_away: AtomicBool,
     /// Puts wait.
     pub(crate) is_slow: AtomicBool,
+    /// Every call takes a while, before and after it works.
+    pub(crate) is_lazy: AtomicBool,
     /// By this seed, about every third call fails, and a failed put may have worked.
     pub(crate) luck: Mutex<Option<Rng>>,
     pub(crate) puts: AtomicU64,
@@ -31,6 +33,12 @@ impl Faulty {
     pub(crate) fn objects(&self, domain: StoreId) -> usize {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(self.memory.list(domain, None, usize::MAX)).unwrap().0.len()
+    }
+
+    async fn rest(&self) {
+        if self.is_lazy.load(SeqCst) {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
     }
 
     fn fails(&self, one_in: u64) -> bool {
@@ -53,7 +61,9 @@ impl Store for Faulty {
             if self.fails(4) {
                 return away();
             }
+            self.rest().await;
             let put = self.memory.put(key, object).await;
+            self.rest().await;
             if self.fails(6) { away() } else { put }
         })
     }
@@ -76,6 +86,7 @@ impl Store for Faulty {
             if self.fails(3) {
                 return away();
             }
+            self.rest().await;
             let deleted = self.memory.delete(key).await;
             if self.fails(6) { away() } else { deleted }
         })
