@@ -2,7 +2,8 @@
 //!
 //! Invariants: the ranges of a block are in order, not empty and do not overlap; `bytes` is their
 //! sum; a block without ranges is not kept; no range is older than its block's `born`. Nothing here
-//! is ever evicted: a range goes when a later one shadows it, a truncate cuts it, or it is uploaded.
+//! is ever evicted: a range goes when a later one shadows it, a truncate cuts it, or the content
+//! store has it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -138,7 +139,8 @@ impl Dirty {
         left
     }
 
-    /// Drops all bytes at `size` and beyond. The blocks that have nothing dirty left, and their age.
+    /// Drops all bytes at `size` and beyond. Gives the blocks that have nothing dirty left, and
+    /// their age.
     pub fn cut(
         &mut self,
         size: u64,
@@ -162,8 +164,8 @@ impl Dirty {
         vanished
     }
 
-    /// Begins the journey of a block to the content store; [`Dirty::snapshot`] follows. Refused when
-    /// nothing is dirty there or an earlier snapshot is still travelling.
+    /// Begins the journey of a block to the content store; [`Dirty::snapshot`] follows. Refused
+    /// when nothing is dirty there or an earlier snapshot is still travelling.
     pub fn upload_begin(&mut self, index: BlockIndex) -> bool {
         self.blocks.contains_key(&index) && self.uploading.insert(index)
     }

@@ -193,7 +193,8 @@ impl Slice {
         }
     }
 
-    /// Starts flights for what misses of `from..to` in one block. Errors are for the reader to find.
+    /// Starts flights for what misses of `from..to` in one block. Errors are for the reader to
+    /// find.
     async fn fetch_ahead(
         self: &Rc<Self>,
         place: &Place,

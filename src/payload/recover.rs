@@ -1,8 +1,8 @@
 //! What a start makes of the records it finds in a slice's log.
 //!
-//! Invariants: [`judge`] decides, from what the engine knows, and nothing else does; records come in
-//! the order of their sequence, so a later one undoes an earlier one as it did when it was written;
-//! payloads are not read, dirty ranges are views of the log.
+//! Invariants: [`judge`] decides, from what the engine knows, and nothing else does; records come
+//! in the order of their sequence, so a later one undoes an earlier one as it did when it was
+//! written; payloads are not read, dirty ranges are views of the log.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -135,8 +135,8 @@ impl Slice {
             let mut state = self.state.borrow_mut();
             let file = state.file(id, place);
             file.flushed(known.flushed);
-            // What the engine knows counts as ours, else a truncate that only it knows of would make
-            // every upload of the file stale.
+            // What the engine knows counts as ours, else a truncate that only it knows of would
+            // make every upload of the file stale.
             file.last = file.last.max(known.flushed);
         }
         let size = match found.change {
@@ -180,8 +180,8 @@ impl Slice {
         Ok(())
     }
 
-    /// Drops dirty bytes beyond the length: a truncate that the engine heard of may not have reached
-    /// the disk itself.
+    /// Drops dirty bytes beyond the length: a truncate that the engine heard of may not have
+    /// reached the disk itself.
     async fn trim(&self, id: FileId, known: &Known) -> Result<(), Error> {
         let Some(place) = &known.place else { return Ok(()) };
         let size = place.meta.attr(id.inode).await?.size;

@@ -222,8 +222,11 @@ impl State {
     }
 }
 
+/// By number of the data path and of the slice.
+type Slices = BTreeMap<(u64, SliceId), Rc<Slice>>;
+
 thread_local! {
-    static LOCAL: RefCell<BTreeMap<(u64, SliceId), Rc<Slice>>> = const { RefCell::new(BTreeMap::new()) };
+    static LOCAL: RefCell<Slices> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// A slice of this reactor.

@@ -1,8 +1,8 @@
 //! Which dirty blocks are due, in which order, and how many uploads each content store gets.
 //!
-//! Invariants: `age` has every dirty block and every mark of the slice, and nothing else: when it is
-//! empty, everything rests in the content stores. Each operation is cheap, whatever is queued: the
-//! delays are constants, so the queues that wait for a time are in order of it by themselves.
+//! Invariants: `age` has every dirty block and every mark of the slice, and nothing else: when it
+//! is empty, everything rests in the content stores. Each operation is cheap, whatever is queued:
+//! the delays are constants, so the queues that wait for a time are in order of it by themselves.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

@@ -153,7 +153,8 @@ impl Shared {
     }
 }
 
-/// Enters the block in the block map, and puts it first unless the store has it. Whether it was put.
+/// Enters the block in the block map, and puts it first unless the store has it. Whether it was
+/// put.
 async fn deduplicate(
     job: &Job,
     hash: BlockHash,

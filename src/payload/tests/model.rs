@@ -144,11 +144,26 @@ impl Model {
     }
 }
 
+/// Somebody else reads the file meanwhile: what he sees is not checked here, what he leaves in the
+/// caches and maps is.
+async fn disturb(payload: Payload, place: Place, inode: InodeId, mut rng: Rng, steps: usize) {
+    for _ in 0..steps {
+        let (offset, len) = (rng.below(SIZE_MAX), 1 + u32::try_from(rng.below(100_000)).unwrap());
+        match payload.read(&place, inode, offset, len).await {
+            Ok(_) | Err(Error::Busy) => {}
+            Err(error) => panic!("{inode:?}: {error}"),
+        }
+    }
+}
+
 /// Runs steps of all files at once, each file on its own task, half of them on each reactor.
 fn run(server: &Server, models: Vec<Model>, steps: usize, seed: u64) -> Vec<Model> {
     let start = |(n, mut model): (usize, Model)| {
         let (payload, place) = (server.payload().clone(), server.place().clone());
         let remotes = server.remotes();
+        let (other, inode) = ((payload.clone(), place.clone()), model.inode);
+        let rng = Rng::from_seed(seed ^ model.rng.next_u64());
+        drop(remotes[0].call(move || disturb(other.0, other.1, inode, rng, steps)));
         remotes[n % remotes.len()].call(move || async move {
             for step in 0..steps {
                 let done = model.step(&payload, &place).await;

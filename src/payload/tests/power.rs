@@ -15,7 +15,8 @@ use wal::{Change, Wal};
 use super::{Server, seed};
 use crate::{Place, Stability, slice::Slice};
 
-/// The file's length in words of four bytes: small, so that records shadow each other and segments are used again.
+/// The file's length in words of four bytes: small, so that records shadow each other and segments
+/// are used again.
 const SIZE: usize = 4 * 1024;
 const SEGMENT: u32 = 16 * 1024;
 
