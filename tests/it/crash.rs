@@ -44,12 +44,14 @@ fn world(seed: u64) {
                 .iter_mut()
                 .map(|driver| scope.spawn(|| while driver.step().is_ok() {}))
                 .collect();
-            std::thread::sleep(moment);
-            if drop_cache {
-                server.drop_cache(); // so that some of it rests in the content store
-                std::thread::sleep(moment / 4);
-            }
-            server.kill9();
+            server.while_at_work(|server| {
+                std::thread::sleep(moment);
+                // So that some of it rests in the content store, or is on its way there.
+                let asked = drop_cache.then(|| server.begin_drop_cache());
+                std::thread::sleep(moment / 2);
+                server.kill9();
+                drop(asked);
+            });
             let ended: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
             assert!(ended.iter().all(Result::is_ok), "seed {seed}, kill {kill}: see above");
         });

@@ -39,9 +39,21 @@ fn copy_and_compare(server: &mut Server, tree: &Tree) {
     let mut vm = Vm::boot(server, &format!("{list}{TREE}"));
     vm.meet("remounted", || {});
     vm.meet("restart", || server.restart());
-    vm.meet("drop-cache", || server.drop_cache());
+    let mut misses = 0.0;
+    vm.meet("drop-cache", || misses = drop_cache(server));
     vm.finish();
     server.assert_alive();
+    let fetched = server.metric("dittofs_cache_misses_total") - misses;
+    assert!(fetched >= tree.files as f64 / 2.0, "{fetched} fetches from the content store");
+}
+
+/// Drops the cache and makes sure of it: nothing is dirty, and next to nothing cached.
+fn drop_cache(server: &Server) -> f64 {
+    server.drop_cache();
+    assert_eq!(server.metric("dittofs_dirty_bytes"), 0.0, "all is in the content store");
+    let cached = server.metric("dittofs_cache_bytes");
+    assert!(cached < 1e6, "{cached} bytes are still cached");
+    server.metric("dittofs_cache_misses_total")
 }
 
 /// What POSIX promises, operation by operation.

@@ -69,7 +69,7 @@ fn work(server: &Server, drivers: &mut [Driver]) {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
                 std::thread::sleep(std::time::Duration::from_millis(200));
-                server.drop_cache();
+                server.try_drop_cache();
             }
         });
         let ended: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();

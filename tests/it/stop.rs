@@ -22,9 +22,11 @@ fn stop_under_load() {
                 .iter_mut()
                 .map(|driver| scope.spawn(|| while driver.step().is_ok() {}))
                 .collect();
-            std::thread::sleep(Duration::from_millis(100 + rng.number() % 400));
-            let status = server.stop(Duration::from_secs(30));
-            assert!(status.success(), "seed {seed}: {status}");
+            server.while_at_work(|server| {
+                std::thread::sleep(Duration::from_millis(100 + rng.number() % 400));
+                let status = server.stop(Duration::from_secs(30));
+                assert!(status.success(), "seed {seed}: {status}");
+            });
             let ended: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
             assert!(ended.iter().all(Result::is_ok), "seed {seed}: see above");
         });

@@ -81,6 +81,73 @@ fn stores_refuse_what_would_cross_them() {
     assert_eq!(client.lookup(&root, b"a").expect("still there"), file);
 }
 
+/// More bytes than cache and log hold together: the server makes room, and says no to nobody.
+#[test]
+fn stores_take_more_than_the_log_holds() {
+    const FILES: u64 = 4;
+    const FILE_BYTES: usize = 160 << 20;
+    let dir = tempfile::tempdir().expect("folder");
+    let mut server = Server::with_limits(dir.path(), vec![Share::export()], "64Mi", "256Mi");
+    let memory = server.memory_bytes();
+    let (name, bytes) = (|n| format!("file {n}"), |n| Rng::new(n).bytes(FILE_BYTES));
+    std::thread::scope(|scope| {
+        for n in 0..FILES {
+            let server = &server;
+            scope.spawn(move || {
+                let mut client = Client::mount(server, "/export").expect("mount");
+                let root = client.root.clone();
+                write(&mut client, &root, name(n).as_bytes(), &bytes(n));
+            });
+        }
+    });
+    let growth = server.memory_bytes().saturating_sub(memory) >> 20;
+    assert!(growth < 400, "{growth} MiB of memory");
+    server.restart();
+    let mut client = Client::mount(&server, "/export").expect("mount");
+    for n in 0..FILES {
+        let root = client.root.clone();
+        let file = client.lookup(&root, name(n).as_bytes()).expect("written");
+        assert!(client.read_all(&file).expect("read") == bytes(n), "file {n} differs");
+    }
+    server.assert_alive();
+}
+
+/// A small file costs what it weighs, in memory and in the store.
+#[test]
+fn stores_keep_small_files_small() {
+    const FILES: usize = 10_000;
+    let dir = tempfile::tempdir().expect("folder");
+    let server = Server::with_shares(dir.path(), vec![Share::export()]);
+    let memory = server.memory_bytes();
+    std::thread::scope(|scope| {
+        for part in 0..8 {
+            let server = &server;
+            scope.spawn(move || {
+                let mut client = Client::mount(server, "/export").expect("mount");
+                let root = client.root.clone();
+                for n in (part..FILES).step_by(8) {
+                    let text = format!("file {n}");
+                    let file = client.create_new(&root, text.as_bytes()).expect("create");
+                    let bytes = text.as_bytes();
+                    client.write(&file, 0, bytes, stable_how::UNSTABLE).expect("write");
+                }
+            });
+        }
+    });
+    let each = server.memory_bytes().saturating_sub(memory) / FILES as u64;
+    assert!(each < 16 << 10, "{each} bytes of memory for each");
+    server.drop_cache();
+    let each = server.stored_bytes(0) / FILES as u64;
+    assert!(each < 1 << 10, "{each} bytes in the store for each");
+    let mut client = Client::mount(&server, "/export").expect("mount");
+    let root = client.root.clone();
+    for n in (0..FILES).step_by(97) {
+        let name = format!("file {n}");
+        let file = client.lookup(&root, name.as_bytes()).expect("created");
+        assert_eq!(client.read_all(&file).expect("read"), name.as_bytes());
+    }
+}
+
 fn write(client: &mut Client, dir: &Handle, name: &[u8], bytes: &[u8]) -> Handle {
     let file = client.create_new(dir, name).expect("create");
     for (n, part) in bytes.chunks(PART_BYTES).enumerate() {

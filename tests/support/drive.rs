@@ -8,7 +8,7 @@ use std::{
     fmt::Write as _,
 };
 
-use nfs3_types::nfs3::{createhow3, createverf3};
+use nfs3_types::nfs3::{Nfs3Option, createhow3, createverf3};
 
 use super::{
     client::{Answer, Client, Fail, Handle, Status, mode, stable_how},
@@ -185,7 +185,8 @@ impl Driver {
                 self.client.truncate(&handle(file), *size as u64).map(Given::nothing)
             }
             Change::Write { file, offset, bytes, reach } => {
-                self.write(&handle(file), *offset, bytes, *reach)
+                let size = self.file(*file).max(offset + bytes.len());
+                self.write(&handle(file), *offset, bytes, *reach, size)
             }
             Change::Commit { file } => {
                 let verifier = self.client.commit(&handle(file))?;
@@ -195,7 +196,14 @@ impl Driver {
         }
     }
 
-    fn write(&mut self, file: &Handle, at: usize, bytes: &[u8], reach: Reach) -> Answer<Given> {
+    fn write(
+        &mut self,
+        file: &Handle,
+        at: usize,
+        bytes: &[u8],
+        reach: Reach,
+        size: usize,
+    ) -> Answer<Given> {
         let asked = match reach {
             Reach::Unstable => stable_how::UNSTABLE,
             Reach::Data => stable_how::DATA_SYNC,
@@ -205,6 +213,9 @@ impl Driver {
         self.check(ok.count as usize == bytes.len(), "a WRITE takes all bytes of a small call");
         self.check(ok.committed as u32 >= asked as u32, "no less stable than asked");
         self.see_verifier(ok.verf.0);
+        if let Nfs3Option::Some(after) = ok.file_wcc.after {
+            self.check(after.size == size as u64, "the size that comes with the answer");
+        }
         let reach = match ok.committed {
             stable_how::UNSTABLE => Reach::Unstable,
             stable_how::DATA_SYNC => Reach::Data,
@@ -508,7 +519,7 @@ impl Driver {
         } else {
             format!("{change:?}")
         };
-        self.log.push(line);
+        self.log.push(line.replace(&"n".repeat(200), "n.."));
         if self.log.len() > 2 * REMEMBERED {
             self.log.drain(..REMEMBERED);
         }

@@ -75,8 +75,11 @@ impl Share {
 enum How {
     /// `dittofs quickstart`: what a new user runs.
     Quickstart,
-    /// `dittofs start --config`.
-    Config,
+    /// `dittofs start --config`, with these limits of cache and log.
+    Config {
+        /// Keys of the section `cache`.
+        limits: String,
+    },
     /// nfs-ganesha with its VFS back end.
     Ganesha,
 }
@@ -107,7 +110,15 @@ impl Server {
     /// A server with these shares, each on stores of its own, with all its files below `dir`.
     #[must_use]
     pub fn with_shares(dir: &Path, shares: Vec<Share>) -> Self {
-        Self::launch(if is_ganesha() { How::Ganesha } else { How::Config }, dir, shares)
+        Self::with_limits(dir, shares, "512Mi", "1Gi")
+    }
+
+    /// The same with so much cache and so much log.
+    #[must_use]
+    pub fn with_limits(dir: &Path, shares: Vec<Share>, cache: &str, log: &str) -> Self {
+        let limits = format!("size: {cache}, log_size: {log}");
+        let how = if is_ganesha() { How::Ganesha } else { How::Config { limits } };
+        Self::launch(how, dir, shares)
     }
 
     fn launch(how: How, dir: &Path, shares: Vec<Share>) -> Self {
@@ -144,7 +155,7 @@ impl Server {
 
     fn command(&self) -> Command {
         let port = |port: &Port| port.number().to_string();
-        match self.how {
+        match &self.how {
             How::Quickstart => {
                 let mut command = Command::new(dittofs());
                 command.arg("quickstart").arg("--dir").arg(&self.dir);
@@ -153,9 +164,9 @@ impl Server {
                 command.args(["--bind", "127.0.0.1"]);
                 command
             }
-            How::Config => {
+            How::Config { limits } => {
                 let config = self.dir.join("config.yaml");
-                fs::write(&config, self.config()).expect("config");
+                fs::write(&config, self.config(limits)).expect("config");
                 let mut command = Command::new(dittofs());
                 command.args(["start", "--foreground", "--config"]).arg(config);
                 command.arg("--pid-file").arg(self.dir.join("pid"));
@@ -165,7 +176,7 @@ impl Server {
         }
     }
 
-    fn config(&self) -> String {
+    fn config(&self, limits: &str) -> String {
         let dir = self.dir.display();
         let (mut metadata, mut content, mut shares) = (String::new(), String::new(), String::new());
         for (n, share) in self.shares.iter().enumerate() {
@@ -198,7 +209,7 @@ impl Server {
         }
         format!(
             "logging: {{level: INFO, format: text, output: stderr}}\nshutdown_timeout: 20s\n\
-             metrics: {{enabled: true, port: {}}}\ncache: {{path: {dir}/cache, size: 512Mi}}\n\
+             metrics: {{enabled: true, port: {}}}\ncache: {{path: {dir}/cache, {limits}}}\n\
              metadata:\n  stores:\n{metadata}content:\n  stores:\n{content}shares:\n{shares}\
              adapters:\n  nfs: {{port: {}, bind: 127.0.0.1}}\n",
             self.metrics_port.number(),
@@ -237,7 +248,7 @@ impl Server {
         let listens = |port: &Port| TcpStream::connect(port.address()).is_ok();
         match self.how {
             How::Ganesha => listens(&self.nfs_port) && listens(&self.metrics_port),
-            How::Quickstart | How::Config => {
+            How::Quickstart | How::Config { .. } => {
                 self.http("GET", "/health/ready").is_some_and(|(status, _)| status == 200)
                     && listens(&self.nfs_port)
             }
@@ -249,7 +260,7 @@ impl Server {
     pub fn mount_port(&self) -> u16 {
         match self.how {
             How::Ganesha => self.metrics_port.number(),
-            How::Quickstart | How::Config => self.nfs_port.number(),
+            How::Quickstart | How::Config { .. } => self.nfs_port.number(),
         }
     }
 
@@ -302,12 +313,37 @@ impl Server {
     /// # Panics
     /// When it refuses, or does not answer in five minutes.
     pub fn drop_cache(&self) {
-        if matches!(self.how, How::Ganesha) {
+        if !self.is_ours() {
             return; // its cache is the kernel's, and nothing rests elsewhere
         }
         let answer = self.http("POST", "/debug/drop-cache");
         let (status, body) = answer.expect("an answer to drop-cache");
         assert_eq!(status, 200, "drop-cache: {body}");
+    }
+
+    /// The same under load, where a server may find no moment of rest and say so.
+    ///
+    /// # Panics
+    /// When it answers neither.
+    pub fn try_drop_cache(&self) {
+        if self.is_ours() {
+            let answer = self.http("POST", "/debug/drop-cache");
+            let (status, body) = answer.expect("an answer to drop-cache");
+            assert!(matches!(status, 200 | 503), "drop-cache: {status} {body}");
+        }
+    }
+
+    /// Does something while other threads work on this server, and ends it should that fail, for
+    /// they would go on for ever.
+    pub fn while_at_work(&mut self, part: impl FnOnce(&mut Self)) {
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| part(self)));
+        if let Err(panic) = done {
+            if let Some(mut child) = self.child.take() {
+                child.kill().ok();
+                child.wait().ok();
+            }
+            std::panic::resume_unwind(panic);
+        }
     }
 
     /// The sum of a metric over its labels; 0 when there is none of that name.
@@ -361,17 +397,30 @@ impl Server {
         !matches!(self.how, How::Ganesha)
     }
 
-    /// Status and body.
-    fn http(&self, method: &str, path: &str) -> Option<(u16, String)> {
-        let mut stream = TcpStream::connect(self.metrics_port.address()).ok()?;
-        stream.set_read_timeout(Some(Duration::from_secs(300))).ok()?;
+    /// Asks for the same, and does not wait. What is given back holds the request open.
+    ///
+    /// # Panics
+    /// When the server does not listen.
+    #[must_use]
+    pub fn begin_drop_cache(&self) -> Option<TcpStream> {
+        self.is_ours().then(|| self.ask("POST", "/debug/drop-cache").expect("it listens"))
+    }
+
+    fn ask(&self, method: &str, path: &str) -> std::io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(self.metrics_port.address())?;
+        stream.set_read_timeout(Some(Duration::from_secs(300)))?;
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\
              Connection: close\r\n\r\n"
         );
-        stream.write_all(request.as_bytes()).ok()?;
+        stream.write_all(request.as_bytes())?;
+        Ok(stream)
+    }
+
+    /// Status and body.
+    fn http(&self, method: &str, path: &str) -> Option<(u16, String)> {
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
+        self.ask(method, path).ok()?.read_to_string(&mut answer).ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
         let status = head.split(' ').nth(1)?.parse().ok()?;
         Some((status, body.to_owned()))
@@ -402,14 +451,17 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            drop(child.kill());
-            drop(child.wait());
+            child.kill().ok();
+            child.wait().ok();
         }
         if std::thread::panicking() {
+            let kept =
+                std::env::temp_dir().join(format!("dittofs-test-{}.log", std::process::id()));
+            fs::copy(self.log(), &kept).ok();
             let log = self.log_text();
             let lines: Vec<&str> = log.lines().collect();
-            let tail = lines[lines.len().saturating_sub(40)..].join("\n");
-            eprintln!("--- the end of the server's log\n{tail}\n---");
+            let tail = lines[lines.len().saturating_sub(20)..].join("\n");
+            eprintln!("--- the end of the server's log, {}\n{tail}\n---", kept.display());
         }
     }
 }
