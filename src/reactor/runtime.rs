@@ -10,9 +10,9 @@ use std::{
     future::{Future, poll_fn},
     io,
     os::fd::OwnedFd,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -122,9 +122,38 @@ pub fn spawn(task: impl Future<Output = ()> + 'static) {
 /// Waits on this reactor. Real timers are coarse: 1 ms, never early.
 pub async fn sleep(duration: Duration) {
     match local::get().as_deref() {
-        Some(Local::Reactor(_)) => monoio::time::sleep(duration).await,
+        Some(Local::Reactor(_)) => Timer::new(duration).await,
         Some(Local::World(core)) => core.sleep(duration).await,
         None => panic!("`sleep` outside a reactor"),
+    }
+}
+
+/// A timer that may be polled by one task and then by another.
+///
+/// monoio 0.2.4 wakes only the task that polled its timer first. A request is polled once by its
+/// connection before it becomes a task of its own, and would sleep for ever.
+struct Timer {
+    deadline: monoio::time::Instant,
+    timer: Pin<Box<monoio::time::Sleep>>,
+    waker: Option<Waker>,
+}
+
+impl Timer {
+    fn new(duration: Duration) -> Self {
+        let deadline = monoio::time::Instant::now() + duration;
+        Self { deadline, timer: Box::pin(monoio::time::sleep_until(deadline)), waker: None }
+    }
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let is_new = self.waker.as_ref().is_none_or(|waker| !waker.will_wake(context.waker()));
+        if is_new && self.waker.replace(context.waker().clone()).is_some() {
+            self.timer = Box::pin(monoio::time::sleep_until(self.deadline));
+        }
+        self.timer.as_mut().poll(context)
     }
 }
 
@@ -244,4 +273,27 @@ async fn quiesce(remote: &Remote) -> bool {
     drop::<Option<Vec<Waker>>>(wakers);
     let left = local::with_reactor(|reactor| !reactor.sockets.borrow().is_empty());
     clean && left == Some(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sleep_wakes_the_task_that_polled_it_last() {
+        let reactors = Reactors::start(&Config { cores: vec![None] }).expect("a reactor");
+        let woken = reactors.remotes()[0].call(|| async {
+            let (sender, receiver) = oneshot::channel();
+            let mut task = Box::pin(async move {
+                sleep(Duration::from_millis(5)).await;
+                sender.send(());
+            });
+            let first = poll_fn(|context| Poll::Ready(task.as_mut().poll(context))).await;
+            assert!(first.is_pending());
+            spawn(task);
+            timeout(Duration::from_secs(5), receiver).await
+        });
+        assert_eq!(woken.wait(), Ok(Some(Ok(()))));
+        reactors.stop();
+    }
 }
