@@ -16,6 +16,7 @@
 //! * A cancelled accept leaks the accepted descriptor: [`net`] polls for readiness and then calls
 //!   `accept4` itself.
 //! * `BufWriter` overruns its buffer; dropping an `OwnedWriteHalf` shuts the socket down.
+//! * A timer wakes only the task that polled it first: [`sleep`] arms it anew for another.
 //! * A socket dropped outside the runtime panics: [`runtime`] ends the sockets before the ring.
 
 pub mod clock;
