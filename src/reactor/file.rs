@@ -64,7 +64,7 @@ impl File {
     /// file held before is gone. Runs off the reactor.
     ///
     /// # Errors
-    /// The kernel's; what is left behind may be made again.
+    /// The kernel's; the file is left behind empty, if at all, and may be made again.
     pub async fn create_zeroed(path: &Path, len: u64) -> io::Result<Self> {
         if let Some(disk) = disk() {
             return Ok(Self(Inner::World(Disk::create_zeroed(&disk, path, len).await?)));
@@ -316,7 +316,17 @@ fn is_transient(error: &io::Error) -> bool {
 
 fn zeroed(path: &Path, len: u64) -> io::Result<fs::File> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
-    match fallocate(&file, FallocateFlags::empty(), 0, len) {
+    let filled = fill(&file, path, len);
+    if filled.is_err() {
+        // A full disk must not get fuller by what nobody can use. The first error is the one to
+        // tell; whether the room is given back changes nothing.
+        drop(file.set_len(0));
+    }
+    filled.map(|()| file)
+}
+
+fn fill(file: &fs::File, path: &Path, len: u64) -> io::Result<()> {
+    match fallocate(file, FallocateFlags::empty(), 0, len) {
         // Not every file system can; the zeroes below allocate as well.
         Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
         Err(error) => return Err(error.into()),
@@ -331,6 +341,5 @@ fn zeroed(path: &Path, len: u64) -> io::Result<fs::File> {
     }
     file.sync_all()?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-    Ok(file)
+    fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }

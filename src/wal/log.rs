@@ -76,10 +76,13 @@ pub(crate) struct State {
     pub(crate) segments: usize,
     /// Most of them.
     pub(crate) segments_max: usize,
+    /// Most of them once the disk has room.
+    pub(crate) segments_limit: usize,
 
     pub(crate) flushing: bool,
     pub(crate) syncing: bool,
     pub(crate) preparing: bool,
+    pub(crate) growing: bool,
     pub(crate) closing: bool,
     /// A write or sync failed: nothing is taken any more.
     pub(crate) failed: bool,
@@ -157,7 +160,7 @@ impl Log {
         self.state.borrow_mut().closing = true;
         self.changed.wake();
         self.until(|state| {
-            let busy = state.flushing || state.syncing || state.preparing;
+            let busy = state.flushing || state.syncing || state.preparing || state.growing;
             (!busy).then_some(())
         })
         .await;

@@ -117,7 +117,8 @@ async fn start(config: &Config, parts: Parts) -> Result<Rc<Log>, String> {
     let last = sequence_next - 1;
     manifest.write(&entries, sequence_next, last).await.map_err(|error| at(&dir, &error))?;
     let segments_max = usize::try_from(config.log_bytes_max / segment_bytes).unwrap_or(usize::MAX);
-    let segments_max = if is_full { segments } else { segments_max.clamp(2, SEGMENTS_MAX) };
+    let segments_limit = segments_max.clamp(2, SEGMENTS_MAX);
+    let segments_max = if is_full { segments } else { segments_limit };
     let state = State {
         sequence_next,
         written: last,
@@ -140,13 +141,15 @@ async fn start(config: &Config, parts: Parts) -> Result<Rc<Log>, String> {
         dirty: Vec::new(),
         segments,
         segments_max,
+        segments_limit,
         flushing: false,
         syncing: false,
         preparing: false,
+        growing: false,
         closing: false,
         failed: false,
     };
-    Ok(Rc::new(Log {
+    let log = Rc::new(Log {
         dir,
         slice: config.slice,
         segment_bytes,
@@ -156,7 +159,17 @@ async fn start(config: &Config, parts: Parts) -> Result<Rc<Log>, String> {
         changed: Waiters::default(),
         disk: Turns::default(),
         _lock: lock,
-    }))
+    });
+    if is_full {
+        trace::error!(
+            "the disk is full: the log of slice {} has {segments} segments and no more. Writes wait \
+             for uploads. Make room in {}, and it grows by itself",
+            log.slice.0,
+            log.dir.display()
+        );
+        segments::grow_soon(&log);
+    }
+    Ok(log)
 }
 
 async fn lock(dir: &Path) -> Result<Lock, String> {

@@ -4,7 +4,11 @@
 //! place finds a segment: the spare, a free one, or a new file. A full disk breaks that; then the
 //! record waits until a segment is freed.
 
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{
+    cell::Cell,
+    rc::{Rc, Weak},
+    time::Duration,
+};
 
 use reactor::file::File;
 use vocab::Error;
@@ -19,6 +23,8 @@ use crate::{
 const PROMISED_MAX: usize = 2;
 /// How often it is looked whether views were dropped, while somebody waits for that.
 const ROOM_POLL: Duration = Duration::from_millis(5);
+/// How often a log that found the disk full looks for room.
+const GROW_PAUSE: Duration = Duration::from_secs(10);
 
 /// Gives a record its room; true when it begins a segment.
 pub(crate) fn reserve(log: &Log, cost: u64) -> Result<bool, Error> {
@@ -137,7 +143,7 @@ async fn prepare(log: Rc<Log>) {
 }
 
 /// A segment that nobody needs, or a new one.
-async fn find(log: &Log) -> Option<Rc<Segment>> {
+async fn find(log: &Rc<Log>) -> Option<Rc<Segment>> {
     let number = {
         let mut state = log.state.borrow_mut();
         reclaim(&mut state);
@@ -159,12 +165,50 @@ async fn find(log: &Log) -> Option<Rc<Segment>> {
             state.segments_max = state.segments.max(1);
             trace::error!(
                 "the log of slice {} cannot grow beyond {} segments: {cause}. Writes wait for \
-                 uploads. Make room in {}, then restart the server",
+                 uploads. Make room in {}, and it grows again by itself",
                 log.slice.0,
                 state.segments,
                 log.dir.display()
             );
+            drop(state);
+            grow_soon(log);
             None
+        }
+    }
+}
+
+/// Has it looked again and again whether a log that is smaller than it may be can grow.
+pub(crate) fn grow_soon(log: &Rc<Log>) {
+    reactor::spawn(grow(Rc::downgrade(log)));
+}
+
+async fn grow(log: Weak<Log>) {
+    loop {
+        reactor::sleep(GROW_PAUSE).await;
+        let Some(log) = log.upgrade() else { return };
+        let number = {
+            let mut state = log.state.borrow_mut();
+            if state.failed || state.closing {
+                return;
+            }
+            state.growing = true;
+            // Nobody else makes segments while there may be no more.
+            u32::try_from(state.segments).expect("a few thousand at most")
+        };
+        let made = make(&log.dir, number, log.segment_bytes).await;
+        let mut state = log.state.borrow_mut();
+        state.growing = false;
+        let is_made = made.is_ok();
+        if let Ok(segment) = made {
+            state.segments += 1;
+            state.segments_max = state.segments_limit;
+            state.free.push(Rc::new(segment));
+            trace::info!("the log of slice {} grows again", log.slice.0);
+        }
+        drop(state);
+        log.changed.wake();
+        if is_made {
+            return;
         }
     }
 }

@@ -170,6 +170,36 @@ fn a_full_disk_makes_a_smaller_log() {
 }
 
 #[test]
+fn a_log_grows_again_once_the_disk_has_room() {
+    let world = World::new(11);
+    world.run(async {
+        sim::faults(|faults| faults.full = true);
+        // A new log needs two segments, or it says so.
+        assert!(open(8).await.expect_err("no room").contains("storage"));
+        sim::faults(|faults| faults.full = false);
+        let (wal, _) = open(8).await.expect("opens");
+        reactor::sleep(Duration::from_secs(1)).await;
+        sim::faults(|faults| faults.full = true);
+        let mut views = Vec::new();
+        while let Ok(view) = append(&wal, 1).await {
+            views.push(view);
+        }
+        assert_eq!(wal.bytes_max(), 2 * u64::from(SEGMENT_BYTES));
+        reactor::sleep(Duration::from_secs(60)).await;
+        assert_eq!(append(&wal, 9).await.map(drop), Err(Error::Busy));
+        sim::faults(|faults| faults.full = false);
+        let room = reactor::timeout(Duration::from_secs(60), wal.wait_room());
+        assert_eq!(room.await, Some(()), "nobody dropped a view");
+        assert_eq!(wal.bytes_max(), 8 * u64::from(SEGMENT_BYTES));
+        for _ in 0..6 * PER_SEGMENT {
+            wal.wait_room().await;
+            views.push(append(&wal, 2).await.expect("room"));
+        }
+        wal.close().await.expect("closes");
+    });
+}
+
+#[test]
 fn records_that_were_promised_a_segment_wait_for_one_on_a_full_disk() {
     let world = World::new(10);
     world.run(async {
