@@ -11,7 +11,7 @@ use cache::dirty::Dirty;
 use meta::{BlockEntry, SizeChange};
 use vocab::{Attr, BlockIndex, InodeId, Sequence, Time, limits::BLOCK_BYTES};
 
-use crate::{Place, fetch::Stream};
+use crate::{Place, fetch::Stream, risk::RiskIndex};
 
 /// Entries of the block map kept for one file; a scan of a huge sparse file starts over.
 const MAP_MAX: usize = 16 * 1024;
@@ -22,6 +22,8 @@ pub(crate) struct File {
     pub(crate) place: Place,
     pub(crate) inode: InodeId,
     pub(crate) dirty: Dirty,
+    /// Its share's place; `None` until something was written.
+    pub(crate) risk: Option<RiskIndex>,
     map: BTreeMap<BlockIndex, Option<BlockEntry>>,
     /// Rises whenever the engine's block map may have changed, so that an answer to an earlier
     /// question is not believed.
@@ -57,6 +59,7 @@ impl File {
             place,
             inode,
             dirty: Dirty::default(),
+            risk: None,
             map: BTreeMap::new(),
             map_version: 0,
             marks: Vec::new(),

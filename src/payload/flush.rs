@@ -21,7 +21,7 @@ use meta::{
 };
 use reactor::{clock, oneshot, rng};
 use upload::job::{Job, Stored, Uploaded};
-use vocab::{BlockIndex, Error, FileId, Sequence};
+use vocab::{BlockIndex, Error, FileId, Sequence, Time};
 
 use crate::{
     Place,
@@ -58,6 +58,8 @@ enum Done {
         stored: Stored,
         watermark: Sequence,
         flushed: Sequence,
+        /// When the snapshot was taken.
+        since: Time,
     },
     /// Take another snapshot.
     Stale,
@@ -122,6 +124,7 @@ impl Slice {
         }
         let Taken { place, snapshot, base, len, watermark, data } = *taken;
         let flushed = data.map_or(watermark, |data| data.sequence);
+        let (since, begun) = (clock::wall(), clock::monotonic());
         let (reply, answer) = oneshot::channel();
         let meta = place.meta.clone();
         let to =
@@ -138,7 +141,10 @@ impl Slice {
             reply,
         });
         match answer.await {
-            Ok(Uploaded::Stored(stored)) => Done::Stored { stored, watermark, flushed },
+            Ok(Uploaded::Stored(stored)) => {
+                self.counters.upload_took(clock::monotonic().saturating_sub(begun));
+                Done::Stored { stored, watermark, flushed, since }
+            }
             Ok(Uploaded::Stale) => match meta.attr(id.inode).await {
                 Err(Error::Stale) => Done::Gone,
                 Ok(_) | Err(_) => Done::Stale,
@@ -182,10 +188,10 @@ impl Slice {
         let now = clock::monotonic();
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
-        if let Done::Stored { stored, watermark, flushed } = done {
+        if let Done::Stored { stored, watermark, flushed, since } = done {
             state.queue.succeeded(lane);
             self.count_upload(&stored);
-            state.stored(id, index, stored, watermark, flushed, now);
+            state.stored(id, index, stored, (watermark, flushed), now, since);
             return;
         }
         if let Some(file) = state.files.get_mut(&id) {
@@ -381,9 +387,9 @@ impl State {
         id: FileId,
         index: BlockIndex,
         stored: Stored,
-        watermark: Sequence,
-        flushed: Sequence,
+        (watermark, flushed): (Sequence, Sequence),
         now: Duration,
+        since: Time,
     ) {
         if let Some(entry) = stored.entry {
             for (frame, bytes) in (0..).zip(stored.frames) {
@@ -391,17 +397,22 @@ impl State {
             }
         }
         let Some(file) = self.files.get_mut(&id) else { return };
-        let before = file.dirty.bytes();
+        let (risk, before) = (file.risk, file.dirty.bytes());
         let born = file.dirty.block(index).map(|block| block.born);
         let left = file.dirty.uploaded(index, watermark);
-        self.dirty_bytes = self.dirty_bytes + file.dirty.bytes() - before;
+        let after = file.dirty.bytes();
+        file.flushed(flushed);
+        file.map_set(index, stored.entry, watermark);
+        self.dirty_changed(risk, before, after);
         if let Some(born) = born {
-            self.queue.remove(born, index);
+            self.rests(risk, born, index);
         }
         if let Some(left) = left {
             self.queue.born(left, id, index, now);
+            if let Some(risk) = risk {
+                // What is left came after the snapshot was taken.
+                self.risks.waits(risk, left, index, since);
+            }
         }
-        file.flushed(flushed);
-        file.map_set(index, stored.entry, watermark);
     }
 }

@@ -14,6 +14,7 @@ mod layout;
 mod read;
 mod recover;
 mod remove;
+mod risk;
 mod slice;
 mod start;
 #[cfg(test)]
@@ -21,10 +22,13 @@ mod tests;
 mod upload_queue;
 mod write;
 
-use std::{future::Future, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, future::Future, path::PathBuf, rc::Rc, sync::Arc, time::Duration,
+};
 
 use bytes::Bytes;
 use reactor::mailbox::Remote;
+pub use risk::ShareRisk;
 pub use upload::Place;
 use upload::Uploader;
 use vocab::{
@@ -71,6 +75,10 @@ impl Config {
     }
 }
 
+/// Bounds of the buckets of upload times, in seconds.
+pub const UPLOAD_SECONDS: [f64; 10] =
+    [0.004, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 4.096, 16.384];
+
 /// How safe a write must be before it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stability {
@@ -114,7 +122,7 @@ pub struct WriteDone {
 }
 
 /// Counters for metrics and status, all slices together.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Gauges {
     /// Bytes of clean blocks in memory.
     pub cache_bytes: u64,
@@ -122,6 +130,10 @@ pub struct Gauges {
     pub dirty_bytes: u64,
     /// Bytes of log segments in use.
     pub log_bytes: u64,
+    /// Most of them.
+    pub log_bytes_max: u64,
+    /// Logs that take no more writes, since the disk failed.
+    pub logs_read_only: u64,
     /// Reads answered from memory or log.
     pub cache_hits: u64,
     /// Reads that needed the content store.
@@ -134,6 +146,19 @@ pub struct Gauges {
     pub upload_bytes: u64,
     /// Uploads that failed and were tried again.
     pub upload_retries: u64,
+    /// Dirty blocks, and truncates that the metadata store has not heard of.
+    pub upload_queue_depth: u64,
+    /// Uploads under way.
+    pub uploads_inflight: u64,
+    /// How many uploads took at most as long as [`UPLOAD_SECONDS`] says and longer than the one
+    /// before; the last: longer than all.
+    pub upload_buckets: [u64; UPLOAD_SECONDS.len() + 1],
+    /// The sum of all their times.
+    pub upload_time: Duration,
+    /// What can still be lost, by share; shares without a write since the start are not among them.
+    pub shares: Vec<ShareRisk>,
+    /// The content stores that were written to, and whether each of them answered last time.
+    pub stores: BTreeMap<Arc<str>, bool>,
 }
 
 /// The data path of this server. Cloning shares it; usable from any reactor.

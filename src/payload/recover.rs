@@ -75,6 +75,7 @@ fn judge(case: &Case) -> Verdict {
 #[derive(Clone, Debug)]
 struct Known {
     place: Option<Place>,
+    share: ShareId,
     is_there: bool,
     sealed: Sequence,
     flushed: Sequence,
@@ -106,8 +107,13 @@ impl Slice {
     }
 
     async fn know(&self, file: FileId, places: &Places) -> Result<Known, Error> {
-        let nothing =
-            Known { place: None, is_there: false, sealed: Sequence(0), flushed: Sequence(0) };
+        let nothing = Known {
+            place: None,
+            share: ShareId(0),
+            is_there: false,
+            sealed: Sequence(0),
+            flushed: Sequence(0),
+        };
         let mut of_store = places.range((file.store, ShareId(0))..=(file.store, ShareId(u32::MAX)));
         let Some((_, any)) = of_store.next() else { return Ok(nothing) };
         let attr = match any.meta.attr(file.inode).await {
@@ -117,6 +123,7 @@ impl Slice {
         };
         Ok(Known {
             place: places.get(&(file.store, attr.share)).cloned(),
+            share: attr.share,
             is_there: true,
             sealed: any.meta.sealed(file.inode).await?,
             flushed: any.meta.data_state(file.inode).await?.sequence,
@@ -133,7 +140,7 @@ impl Slice {
         };
         if known.is_there {
             let mut state = self.state.borrow_mut();
-            let file = state.file(id, place);
+            let file = state.file_of(id, place, known.share);
             file.flushed(known.flushed);
             // What the engine knows counts as ours, else a truncate that only it knows of would
             // make every upload of the file stale.
@@ -151,7 +158,7 @@ impl Slice {
                         judge(&Case::new(sequence, known, watermark))
                     {
                         let from = offset + part.bytes.start as u64;
-                        self.insert(id, sequence, from, &bytes.slice(part.bytes));
+                        self.insert(id, sequence, from, &bytes.slice(part.bytes), found.time);
                         effect |= has;
                     }
                 }

@@ -19,15 +19,24 @@ use cache::{
 };
 use reactor::clock;
 use upload::Uploader;
-use vocab::{BlockIndex, Error, FileId, InodeId, Sequence, SliceId, durable::Durable};
+use vocab::{BlockIndex, Error, FileId, InodeId, Sequence, ShareId, SliceId, durable::Durable};
 use wal::Wal;
 
-use crate::{Place, counters::Counters, fetch::Flight, file::File, upload_queue::Queue};
+use crate::{
+    Place,
+    counters::Counters,
+    fetch::Flight,
+    file::File,
+    risk::{RiskIndex, Risks},
+    upload_queue::Queue,
+};
 
 /// Files a slice remembers; idle ones beyond that are forgotten.
 const FILES_MAX: usize = 64 * 1024;
 /// Views of the log that may wait for a sync before one is asked for.
 const BURIED_MAX: usize = 1024;
+/// Bytes that were written and not synced stay at risk this long at most.
+const UNSYNCED_SECONDS_MAX: i64 = 5;
 /// Entries of the block map that are loaded at once: 256 MiB of a file.
 const MAP_STEP: u32 = 64;
 
@@ -58,6 +67,7 @@ pub(crate) struct State {
     /// Records of stores that this server does not know now: kept for a start that does.
     pub(crate) foreign: Vec<Bytes>,
     pub(crate) dirty_bytes: u64,
+    pub(crate) risks: Risks,
     /// Files to be reaped, and tasks that do it.
     pub(crate) reaping: VecDeque<(Place, InodeId)>,
     pub(crate) reapers: u32,
@@ -82,6 +92,7 @@ impl Slice {
             buried: VecDeque::new(),
             foreign: Vec::new(),
             dirty_bytes: 0,
+            risks: Risks::default(),
             reaping: VecDeque::new(),
             reapers: 0,
         };
@@ -91,10 +102,16 @@ impl Slice {
 
     /// Makes everything appended so far survive a power cut, and lets go of what waited for that.
     pub(crate) async fn sync(&self) -> Result<Durable, Error> {
-        let upto = self.state.borrow().appended;
+        let upto = {
+            let mut state = self.state.borrow_mut();
+            let upto = state.appended;
+            state.risks.sync_begins(upto);
+            upto
+        };
         let durable = self.wal.sync().await?;
         let mut state = self.state.borrow_mut();
         state.synced = state.synced.max(upto);
+        state.risks.synced(upto);
         while state.buried.front().is_some_and(|(at, _)| *at <= upto) {
             state.buried.pop_front();
         }
@@ -104,6 +121,22 @@ impl Slice {
     /// Syncs when views wait for it: on every tick, and at once when there are many.
     pub(crate) fn release_buried(self: &Rc<Self>, waiting_min: usize) {
         if self.state.borrow().buried.len() >= waiting_min {
+            let this = Rc::clone(self);
+            reactor::spawn(async move {
+                // A sync that fails tells every writer; there is nobody to tell here.
+                drop(this.sync().await);
+            });
+        }
+    }
+
+    /// Syncs what was at risk long enough, though nobody asks for it.
+    pub(crate) fn sync_old(self: &Rc<Self>) {
+        let since = self.state.borrow().risks.unsynced_since();
+        let is_old = since.is_some_and(|since| {
+            let due = since.seconds.saturating_add(UNSYNCED_SECONDS_MAX);
+            (due, since.nanos) <= (clock::wall().seconds, clock::wall().nanos)
+        });
+        if is_old && !self.wal.is_read_only() {
             let this = Rc::clone(self);
             reactor::spawn(async move {
                 // A sync that fails tells every writer; there is nobody to tell here.
@@ -172,6 +205,16 @@ impl Slice {
         self.counters.cache_bytes.set(state.clean.bytes());
         self.counters.dirty_bytes.set(state.dirty_bytes);
         self.counters.log_bytes.set(self.wal.bytes_live());
+        self.counters.log_bytes_max.set(self.wal.bytes_max());
+    }
+
+    /// What takes longer to count.
+    pub(crate) fn show(&self) {
+        let state = self.state.borrow();
+        self.counters.logs_read_only.set(self.wal.is_read_only().into());
+        self.counters.upload_queue_depth.set(state.queue.len());
+        self.counters.uploads_inflight.set(state.queue.jobs());
+        self.counters.show(state.risks.shown(), state.queue.stores());
     }
 }
 
@@ -184,6 +227,15 @@ impl State {
             self.files_order.push_back(id);
         }
         self.files.get_mut(&id).expect("it was just seen or made")
+    }
+
+    /// The same, when it is known to be of that share.
+    pub(crate) fn file_of(&mut self, id: FileId, place: &Place, share: ShareId) -> &mut File {
+        if self.file(id, place).risk.is_none() {
+            let risk = self.risks.index(id.store, share);
+            self.file(id, place).risk = Some(risk);
+        }
+        self.file(id, place)
     }
 
     /// Forgets a few idle files when there are too many.
@@ -202,12 +254,28 @@ impl State {
     /// Forgets a file whose inode is gone, with all that is dirty of it.
     pub(crate) fn drop_file(&mut self, id: FileId) {
         let Some(mut file) = self.files.remove(&id) else { return };
-        self.dirty_bytes -= file.dirty.bytes();
+        self.dirty_changed(file.risk, file.dirty.bytes(), 0);
         for (index, block) in file.dirty.blocks() {
-            self.queue.remove(block.born, index);
+            self.rests(file.risk, block.born, index);
         }
         for mark in file.sealed(Sequence(u64::MAX)) {
             self.queue.remove_mark(mark.sequence);
+        }
+    }
+
+    /// The dirty bytes of a file were so many, and are so many now.
+    pub(crate) fn dirty_changed(&mut self, risk: Option<RiskIndex>, before: u64, after: u64) {
+        self.dirty_bytes = self.dirty_bytes + after - before;
+        if let Some(risk) = risk {
+            self.risks.dirty(risk, before, after);
+        }
+    }
+
+    /// A block is dirty no more, or its age changed.
+    pub(crate) fn rests(&mut self, risk: Option<RiskIndex>, born: Sequence, index: BlockIndex) {
+        self.queue.remove(born, index);
+        if let Some(risk) = risk {
+            self.risks.waits_no_more(risk, born, index);
         }
     }
 

@@ -127,8 +127,10 @@ async fn tick(slice: Weak<Slice>, settle: Duration) {
         reactor::sleep(step).await;
         let Some(slice) = slice.upgrade() else { return };
         slice.pump();
+        slice.show();
         if count % steps == 0 {
             slice.release_buried(1);
+            slice.sync_old();
         }
     }
 }

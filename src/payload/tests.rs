@@ -5,6 +5,7 @@ mod garbage;
 mod model;
 mod plain;
 mod power;
+mod risk;
 mod store;
 
 use std::{path::Path, sync::Arc, time::Duration};

@@ -130,6 +130,24 @@ impl Queue {
         self.age.is_empty()
     }
 
+    // What an operator sees.
+
+    /// Dirty blocks and marks.
+    pub(crate) fn len(&self) -> u64 {
+        self.age.len() as u64
+    }
+
+    /// Uploads under way.
+    pub(crate) fn jobs(&self) -> u64 {
+        self.lanes.values().map(|lane| u64::from(lane.jobs)).sum()
+    }
+
+    /// The content stores that were asked so far, and whether each of them answered last time.
+    pub(crate) fn stores(&self) -> Vec<(Arc<str>, bool)> {
+        let shown = |(name, lane): (&Arc<str>, &Lane)| (Arc::clone(name), lane.failures == 0);
+        self.lanes.iter().map(shown).collect()
+    }
+
     // What is due.
 
     /// Takes the blocks that have rested. `written`: when a block was last written, if it is dirty.

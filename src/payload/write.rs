@@ -47,8 +47,8 @@ impl Slice {
         let id = Payload::file(place, inode);
         let change = Change::Write { offset, bytes: bytes.clone() };
         let entered = self
-            .enter(place, inode, &change, SizeChange::AtLeast(end), |slice, sequence| {
-                slice.insert(id, sequence, offset, &bytes);
+            .enter(place, inode, &change, SizeChange::AtLeast(end), |slice, sequence, time| {
+                slice.insert(id, sequence, offset, &bytes, time);
             })
             .await?;
         drop((change, bytes));
@@ -75,7 +75,7 @@ impl Slice {
         let id = Payload::file(place, inode);
         let change = Change::Truncate { size };
         let entered = self
-            .enter(place, inode, &change, SizeChange::Exactly(size), |slice, sequence| {
+            .enter(place, inode, &change, SizeChange::Exactly(size), |slice, sequence, _| {
                 slice.cut(id, sequence, size);
             })
             .await?;
@@ -97,27 +97,28 @@ impl Slice {
         inode: InodeId,
         change: &Change,
         size: SizeChange,
-        apply: impl FnOnce(&Self, Sequence),
+        apply: impl FnOnce(&Self, Sequence, Time),
     ) -> Result<Entered, Error> {
         let id = Payload::file(place, inode);
         let patience = clock::monotonic() + ROOM_PATIENCE;
-        let (ticket, time) = loop {
+        let (ticket, time, share) = loop {
             if self.is_ending() {
                 return Err(Error::Stopping);
             }
-            if place.meta.peek_attr(inode).is_none() {
-                place.meta.attr(inode).await?;
-            }
+            let attr = match place.meta.peek_attr(inode) {
+                Some(attr) => attr,
+                None => place.meta.attr(inode).await?,
+            };
             let time = clock::wall();
             match self.wal.append(id, time, change.clone()) {
-                Ok(ticket) => break (ticket, time),
+                Ok(ticket) => break (ticket, time, attr.share),
                 Err(Error::Busy) if clock::monotonic() < patience => self.wait_for_room().await?,
                 Err(error) => return Err(error),
             }
         };
         let sequence = ticket.sequence;
-        self.state.borrow_mut().file(id, place);
-        apply(self, sequence);
+        self.state.borrow_mut().file_of(id, place, share);
+        apply(self, sequence, time);
         let attrs = self.note(place, id, sequence, size, time, change);
         Ok(Entered { ticket, attrs })
     }
@@ -138,7 +139,12 @@ impl Slice {
         };
         state.appended = sequence;
         state.queue.appended(sequence, bytes, self.wal.bytes_max());
-        state.file(id, place).note(sequence, size, time)
+        let file = state.file(id, place);
+        let (risk, noted) = (file.risk, file.note(sequence, size, time));
+        if let Some(risk) = risk {
+            state.risks.appended(risk, sequence, bytes, time);
+        }
+        noted
     }
 
     /// The attributes that `note` gave, or the present ones after the table was filled.
@@ -170,25 +176,36 @@ impl Slice {
         Ok(())
     }
 
-    /// Enters the bytes of a record.
-    pub(crate) fn insert(&self, id: FileId, sequence: Sequence, offset: u64, bytes: &Bytes) {
+    /// Enters the bytes of a record of that time.
+    pub(crate) fn insert(
+        &self,
+        id: FileId,
+        sequence: Sequence,
+        offset: u64,
+        bytes: &Bytes,
+        time: Time,
+    ) {
         let now = clock::monotonic();
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let file = state.files.get_mut(&id).expect("the caller made it");
-        let before = file.dirty.bytes();
+        let (risk, before) = (file.risk, file.dirty.bytes());
         let mut shadowed = Vec::new();
         for part in parts(offset, bytes.len()) {
             let range = DirtyRange { sequence, bytes: bytes.slice(part.bytes) };
             let done = file.dirty.insert(part.index, part.from, range, now, &mut shadowed);
             if done.born {
                 state.queue.born(sequence, id, part.index, now);
+                if let Some(risk) = risk {
+                    state.risks.waits(risk, sequence, part.index, time);
+                }
             }
             if done.filled {
                 state.queue.filled(id, part.index, now);
             }
         }
-        state.dirty_bytes = state.dirty_bytes + file.dirty.bytes() - before;
+        let after = file.dirty.bytes();
+        state.dirty_changed(risk, before, after);
         state.bury(&mut shadowed, sequence);
     }
 
@@ -231,11 +248,13 @@ impl State {
     pub(crate) fn cut_dirty(&mut self, id: FileId, size: u64) -> Vec<DirtyRange> {
         let mut shadowed = Vec::new();
         let Some(file) = self.files.get_mut(&id) else { return shadowed };
-        let before = file.dirty.bytes();
-        for (index, born) in file.dirty.cut(size, &mut shadowed) {
-            self.queue.remove(born, index);
+        let (risk, before) = (file.risk, file.dirty.bytes());
+        let vanished = file.dirty.cut(size, &mut shadowed);
+        let after = file.dirty.bytes();
+        self.dirty_changed(risk, before, after);
+        for (index, born) in vanished {
+            self.rests(risk, born, index);
         }
-        self.dirty_bytes = self.dirty_bytes + file.dirty.bytes() - before;
         shadowed
     }
 }

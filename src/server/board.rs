@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use trace::stamp;
 use vocab::Time;
 
-use crate::{layout::Layout, rooms::Rooms};
+use crate::{layout::Layout, metrics::Risk, rooms::Rooms};
 
 /// How far the server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,14 +90,20 @@ impl Board {
             let gauges = rooms.payload.gauges();
             let nfs = rooms.nfs_metrics();
             let shares = rooms.vfs.shares();
+            let risks = Risk::all(&gauges, &shares, reactor::clock::wall());
             let shares: Vec<Json> = shares
                 .iter()
-                .map(|share| {
+                .zip(risks)
+                .map(|(share, risk)| {
                     json!({
                         "name": &*share.name,
                         "read_only": share.read_only,
                         "metadata_store": share.metadata,
                         "content_store": &*share.content,
+                        "bytes_at_risk": risk.bytes_at_risk,
+                        "oldest_unsynced_age_seconds": risk.unsynced_age.as_secs_f64(),
+                        "bytes_not_uploaded": risk.bytes_not_uploaded,
+                        "oldest_not_uploaded_age_seconds": risk.not_uploaded_age.as_secs_f64(),
                     })
                 })
                 .collect();
@@ -114,6 +120,9 @@ impl Board {
                 "uploaded": gauges.upload_bytes,
             });
             shown["upload_retries"] = json!(gauges.upload_retries);
+            shown["log_read_only"] = json!(gauges.logs_read_only > 0);
+            let away = gauges.stores.iter().filter(|(_, is_up)| !**is_up);
+            shown["content_stores_away"] = away.map(|(name, _)| &**name).collect();
         }
         shown
     }

@@ -66,10 +66,16 @@ pub(crate) fn router(sources: Sources) -> Router {
 }
 
 async fn metrics(State(sources): State<Sources>) -> Response {
-    let rooms = sources.board.rooms();
+    let rooms = sources.board.rooms().map(|rooms| {
+        let (gauges, shares) = (rooms.payload.gauges(), rooms.vfs.shares());
+        let risks = metrics::Risk::all(&gauges, &shares, reactor::clock::wall());
+        (gauges, rooms.nfs_metrics(), risks)
+    });
+    let (rooms, risks) = rooms.map(|(gauges, nfs, risks)| ((gauges, nfs), risks)).unzip();
     let text = metrics::render(metrics::Sample {
         started: sources.board.started,
-        rooms: rooms.map(|rooms| (rooms.payload.gauges(), rooms.nfs_metrics())),
+        rooms,
+        risks: risks.unwrap_or_default(),
         log_lines_dropped: sources.log.lines_dropped(),
     });
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response()

@@ -1,15 +1,16 @@
 //! Counters as Prometheus reads them (OpenMetrics text), drawn from the rooms at each scrape.
 
-use std::fmt::Error;
+use std::{fmt::Error, sync::Arc, time::Duration};
 
 use nfs::metrics::{BUCKETS, Latency, Snapshot, bucket_bound};
-use payload::Gauges;
+use payload::{Gauges, ShareRisk, UPLOAD_SECONDS};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge, info::Info},
     registry::{Registry, Unit},
 };
+use vfs::ShareStatus;
 use vocab::Time;
 
 /// What the text is, for `Content-Type`.
@@ -21,7 +22,45 @@ pub(crate) struct Sample {
     pub(crate) started: Time,
     /// `None` until the rooms are built.
     pub(crate) rooms: Option<(Gauges, Snapshot)>,
+    /// By share.
+    pub(crate) risks: Vec<Risk>,
     pub(crate) log_lines_dropped: u64,
+}
+
+/// What of a share is where it can still be lost.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Risk {
+    pub(crate) share: Arc<str>,
+    pub(crate) bytes_at_risk: u64,
+    pub(crate) unsynced_age: Duration,
+    pub(crate) bytes_not_uploaded: u64,
+    pub(crate) not_uploaded_age: Duration,
+}
+
+impl Risk {
+    /// Of every share that is served, also of those that nobody wrote to.
+    pub(crate) fn all(gauges: &Gauges, shares: &[ShareStatus], now: Time) -> Vec<Self> {
+        let risk = |share: &ShareStatus| {
+            let is_its = |risk: &&ShareRisk| (risk.store, risk.share) == (share.store, share.id);
+            let risk = gauges.shares.iter().find(is_its);
+            let age = |since: Option<Time>| since.map_or(Duration::ZERO, |since| age(since, now));
+            Self {
+                share: Arc::clone(&share.name),
+                bytes_at_risk: risk.map_or(0, |risk| risk.bytes_at_risk),
+                unsynced_age: age(risk.and_then(|risk| risk.unsynced_since)),
+                bytes_not_uploaded: risk.map_or(0, |risk| risk.bytes_not_uploaded),
+                not_uploaded_age: age(risk.and_then(|risk| risk.not_uploaded_since)),
+            }
+        };
+        shares.iter().map(risk).collect()
+    }
+}
+
+/// 0 when the clock was set back meanwhile.
+fn age(since: Time, now: Time) -> Duration {
+    let nanos = |time: Time| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
+    let age = u64::try_from(nanos(now) - nanos(since)).unwrap_or_default();
+    Duration::from_nanos(age)
 }
 
 /// The text of a scrape.
@@ -45,6 +84,8 @@ impl Collector for Sample {
         counter(e, "log_lines_dropped", doc, self.log_lines_dropped)?;
         if let Some((gauges, nfs)) = &self.rooms {
             data_path(e, gauges)?;
+            uploads(e, gauges)?;
+            risks(e, &self.risks)?;
             requests(e, nfs)?;
             connections(e, nfs)?;
         }
@@ -60,13 +101,65 @@ fn data_path(e: &mut DescriptorEncoder<'_>, gauges: &Gauges) -> Result<(), Error
     let doc = "Bytes that are only in the log so far.";
     gauge(e, "dirty_bytes", doc, gauges.dirty_bytes)?;
     gauge(e, "sync_pending_bytes", doc, gauges.dirty_bytes)?;
+    gauge(e, "log_bytes_max", "Most bytes of log segments.", gauges.log_bytes_max)?;
+    let doc = "Logs that take no more writes since their disk failed; restart the server.";
+    gauge(e, "log_read_only", doc, gauges.logs_read_only)
+}
+
+fn uploads(e: &mut DescriptorEncoder<'_>, gauges: &Gauges) -> Result<(), Error> {
     counter(e, "datapath_uploads", "Blocks put.", gauges.uploads)?;
     let doc = "Bytes put, before compression.";
     counter(e, "datapath_upload_bytes", doc, gauges.upload_bytes)?;
     let doc = "Blocks that the content store had already.";
     counter(e, "datapath_upload_dedup_hits", doc, gauges.upload_dedup_hits)?;
     let doc = "Uploads that failed and were tried again.";
-    counter(e, "datapath_upload_retries", doc, gauges.upload_retries)
+    counter(e, "datapath_upload_retries", doc, gauges.upload_retries)?;
+    let doc = "Blocks that are not in the content store yet.";
+    gauge(e, "datapath_upload_queue_depth", doc, gauges.upload_queue_depth)?;
+    gauge(e, "datapath_uploads_inflight", "Uploads under way.", gauges.uploads_inflight)?;
+    let doc = "From the snapshot of a block to its entry in the block map.";
+    let unit = Unit::Seconds;
+    let kind = MetricType::Histogram;
+    let mut metric = e.encode_descriptor("datapath_upload_duration", doc, Some(&unit), kind)?;
+    let bounds = UPLOAD_SECONDS.into_iter().chain([f64::INFINITY]);
+    let buckets: Vec<(f64, u64)> = bounds.zip(gauges.upload_buckets).collect();
+    let (sum, count) = (gauges.upload_time.as_secs_f64(), gauges.upload_buckets.iter().sum());
+    metric.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+    let doc = "Whether the content store answered the last upload.";
+    let mut metric = e.encode_descriptor("remote_up", doc, None, MetricType::Gauge)?;
+    for (store, is_up) in &gauges.stores {
+        let labels = [("content_store", &**store)];
+        let value = ConstGauge::new(u64::from(*is_up));
+        EncodeMetric::encode(&value, metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+/// By share: how much can still be lost, to what, and for how long it could have been.
+fn risks(e: &mut DescriptorEncoder<'_>, risks: &[Risk]) -> Result<(), Error> {
+    type Value = fn(&Risk) -> f64;
+    let figures: [(&str, &str, Value); 4] = [
+        ("bytes_at_risk", "Bytes written and not synced: a power cut loses them.", |risk| {
+            risk.bytes_at_risk as f64
+        }),
+        ("oldest_unsynced_age_seconds", "Age of the oldest of them; 0: none.", |risk| {
+            risk.unsynced_age.as_secs_f64()
+        }),
+        ("bytes_not_uploaded", "Bytes that are on this machine only.", |risk| {
+            risk.bytes_not_uploaded as f64
+        }),
+        ("oldest_not_uploaded_age_seconds", "Age of the oldest of them; 0: none.", |risk| {
+            risk.not_uploaded_age.as_secs_f64()
+        }),
+    ];
+    for (name, doc, value) in figures {
+        let mut metric = e.encode_descriptor(name, doc, None, MetricType::Gauge)?;
+        for risk in risks {
+            let labels = [("share", &*risk.share)];
+            EncodeMetric::encode(&ConstGauge::new(value(risk)), metric.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }
 
 fn requests(e: &mut DescriptorEncoder<'_>, nfs: &Snapshot) -> Result<(), Error> {
@@ -132,8 +225,6 @@ fn counter(e: &mut DescriptorEncoder<'_>, name: &str, doc: &str, value: u64) -> 
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use nfs::metrics::{Class, Requests};
 
     use super::*;
@@ -158,10 +249,20 @@ mod tests {
             connections_forced: 8,
             ..Snapshot::default()
         };
-        let gauges = Gauges { dirty_bytes: 9, uploads: 10, ..Gauges::default() };
+        let risk = Risk {
+            share: "/export".into(),
+            bytes_at_risk: 12,
+            not_uploaded_age: Duration::from_millis(1500),
+            ..Risk::default()
+        };
+        let mut gauges =
+            Gauges { dirty_bytes: 9, uploads: 10, logs_read_only: 1, ..Gauges::default() };
+        gauges.upload_buckets[1] = 4;
+        gauges.stores.insert("s3".into(), false);
         let sample = Sample {
             started: Time { seconds: 11, nanos: 0 },
             rooms: Some((gauges, nfs)),
+            risks: vec![risk],
             log_lines_dropped: 0,
         };
         let text = render(sample);
@@ -179,6 +280,12 @@ mod tests {
             "dittofs_nfs_connections_force_closed_total 8",
             "dittofs_dirty_bytes 9",
             "dittofs_datapath_uploads_total 10",
+            "dittofs_datapath_upload_duration_seconds_bucket{le=\"0.016\"} 4",
+            "dittofs_remote_up{content_store=\"s3\"} 0",
+            "dittofs_log_read_only 1",
+            "dittofs_bytes_at_risk{share=\"/export\"} 12.0",
+            "dittofs_oldest_unsynced_age_seconds{share=\"/export\"} 0.0",
+            "dittofs_oldest_not_uploaded_age_seconds{share=\"/export\"} 1.5",
             "# EOF",
         ];
         for want in wants {
@@ -189,7 +296,7 @@ mod tests {
     #[test]
     fn a_server_that_still_starts_has_little_to_tell() {
         let started = Time { seconds: 11, nanos: 0 };
-        let text = render(Sample { started, rooms: None, log_lines_dropped: 0 });
+        let text = render(Sample { started, rooms: None, risks: Vec::new(), log_lines_dropped: 0 });
         assert!(text.contains("dittofs_build_info") && !text.contains("nfs"), "{text}");
     }
 }

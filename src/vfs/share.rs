@@ -127,6 +127,8 @@ pub struct Export {
 pub struct ShareStatus {
     /// Its id in its metadata store.
     pub id: ShareId,
+    /// That store's id.
+    pub store: StoreId,
     /// Its name.
     pub name: Arc<str>,
     /// It refuses every change.
@@ -296,6 +298,7 @@ impl Vfs {
         let mut shares: Vec<ShareStatus> = (self.inner.shares.iter())
             .map(|share| ShareStatus {
                 id: share.id,
+                store: share.store,
                 name: share.name.clone(),
                 read_only: share.config.read_only,
                 metadata: share.place.meta.name().to_owned(),

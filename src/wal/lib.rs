@@ -176,6 +176,12 @@ impl Wal {
         self.log.state.borrow().segments_max as u64 * self.log.segment_bytes
     }
 
+    /// Whether a write or sync failed: nothing is taken any more, until a restart.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.log.state.borrow().failed
+    }
+
     /// Bytes that a power cut would lose now: appended and not synced.
     #[must_use]
     pub fn bytes_at_risk(&self) -> u64 {

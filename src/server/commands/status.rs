@@ -105,6 +105,23 @@ fn table(status: &Json) -> String {
             &format!("share {}", text(&share["name"])),
             format!("names in {}, bytes in {}{access}", stores.0, stores.1),
         );
+        let age = |key: &str| format!("{:.1} s", share[key].as_f64().unwrap_or_default());
+        let risks = [
+            ("at risk", "bytes_at_risk", "oldest_unsynced_age_seconds"),
+            ("not uploaded", "bytes_not_uploaded", "oldest_not_uploaded_age_seconds"),
+        ];
+        for (name, bytes, since) in risks.iter().filter(|(_, bytes, _)| share[*bytes] != 0) {
+            row(
+                &format!("  {name}"),
+                format!("{} bytes, the oldest for {}", text(&share[*bytes]), age(since)),
+            );
+        }
+    }
+    if status["log_read_only"] == true {
+        row("log", "read-only since its disk failed; restart the server".to_owned());
+    }
+    for store in status["content_stores_away"].as_array().into_iter().flatten() {
+        row(&format!("content store {}", text(store)), "away; what is dirty waits".to_owned());
     }
     let bytes = &status["bytes"];
     for (name, key) in [("dirty bytes", "dirty"), ("log bytes", "log"), ("cache bytes", "cache")] {
@@ -130,7 +147,9 @@ mod tests {
             },
             "shares": [{
                 "name": "/export", "read_only": true, "metadata_store": "m", "content_store": "c",
+                "bytes_at_risk": 5, "oldest_unsynced_age_seconds": 1.25, "bytes_not_uploaded": 0,
             }],
+            "log_read_only": true, "content_stores_away": ["c"],
             "bytes": {"dirty": 1, "log": 2, "cache": 3},
         });
         let table = table(&status);
@@ -144,6 +163,9 @@ mod tests {
             "uploader core 1",
             "control any core",
             "share /export names in m, bytes in c, read-only",
+            "at risk 5 bytes, the oldest for 1.2 s",
+            "log read-only since its disk failed; restart the server",
+            "content store c away; what is dirty waits",
             "dirty bytes 1",
             "log bytes 2",
         ];
