@@ -33,7 +33,7 @@ pub use upload::Place;
 use upload::Uploader;
 use vocab::{
     Attr, Error, FileId, InodeId, SliceId,
-    durable::{Durable, Logged},
+    durable::{Durable, Grade, Logged},
     limits::SEGMENT_BYTES,
 };
 
@@ -216,7 +216,8 @@ impl Payload {
         away(home, async move || this.slice(slice)?.read(&place, inode, offset, len).await).await
     }
 
-    /// Writes bytes (not empty, at most `TRANSFER_BYTES_MAX`).
+    /// Writes bytes (not empty, at most `TRANSFER_BYTES_MAX`); a stable write is as durable as `grade`
+    /// says.
     ///
     /// Run it to its end, also when the client is gone: half-way, readers see the bytes already,
     /// and nothing holds their record in the log.
@@ -230,32 +231,37 @@ impl Payload {
         offset: u64,
         bytes: Bytes,
         stability: Stability,
+        grade: Grade,
     ) -> Result<WriteDone, Error> {
+        let safe = (stability, grade);
         let (slice, home) = self.home(place, inode);
         if home.remote.is_current() {
-            return self.slice(slice)?.write(place, inode, offset, bytes, stability).await;
+            return self.slice(slice)?.write(place, inode, offset, bytes, safe).await;
         }
         let (this, place) = (self.clone(), place.clone());
-        away(home, async move || {
-            this.slice(slice)?.write(&place, inode, offset, bytes, stability).await
-        })
-        .await
+        away(home, async move || this.slice(slice)?.write(&place, inode, offset, bytes, safe).await)
+            .await
     }
 
-    /// Makes all that was written to the file durable.
+    /// Makes all that was written to the file as durable as `grade` says.
     ///
     /// # Errors
-    /// `SyncFailed`, `Stopping`.
-    pub async fn commit(&self, place: &Place, inode: InodeId) -> Result<Durable, Error> {
+    /// `SyncFailed`, `Stopping`; `NotSupported` for a grade that is not offered.
+    pub async fn commit(
+        &self,
+        place: &Place,
+        inode: InodeId,
+        grade: Grade,
+    ) -> Result<Durable, Error> {
         let (slice, home) = self.home(place, inode);
         if home.remote.is_current() {
-            return self.slice(slice)?.sync().await;
+            return self.slice(slice)?.durable(grade).await;
         }
         let this = self.clone();
-        away(home, async move || this.slice(slice)?.sync().await).await
+        away(home, async move || this.slice(slice)?.durable(grade).await).await
     }
 
-    /// Sets the length; durable when it answers. The attributes before and after. Run it to its
+    /// Sets the length; as durable as `grade` says when it answers. The attributes before and after. Run it to its
     /// end, as [`Payload::write`].
     ///
     /// # Errors
@@ -265,13 +271,15 @@ impl Payload {
         place: &Place,
         inode: InodeId,
         size: u64,
+        grade: Grade,
     ) -> Result<(Attr, Attr), Error> {
         let (slice, home) = self.home(place, inode);
         if home.remote.is_current() {
-            return self.slice(slice)?.truncate(place, inode, size).await;
+            return self.slice(slice)?.truncate(place, inode, size, grade).await;
         }
         let (this, place) = (self.clone(), place.clone());
-        away(home, async move || this.slice(slice)?.truncate(&place, inode, size).await).await
+        away(home, async move || this.slice(slice)?.truncate(&place, inode, size, grade).await)
+            .await
     }
 
     /// The file lost its last name: drops what is dirty of it and has it reaped.

@@ -19,7 +19,10 @@ use cache::{
 };
 use reactor::clock;
 use upload::Uploader;
-use vocab::{BlockIndex, Error, FileId, InodeId, Sequence, ShareId, SliceId, durable::Durable};
+use vocab::{
+    BlockIndex, Error, FileId, InodeId, Sequence, ShareId, SliceId,
+    durable::{Durable, Grade},
+};
 use wal::Wal;
 
 use crate::{
@@ -116,6 +119,15 @@ impl Slice {
             state.buried.pop_front();
         }
         Ok(durable)
+    }
+
+    /// Makes everything appended so far as durable as asked for.
+    pub(crate) async fn durable(&self, grade: Grade) -> Result<Durable, Error> {
+        match grade {
+            Grade::Writeback => self.wal.written().await,
+            Grade::Local => self.sync().await,
+            Grade::Quorum | Grade::Remote => Err(Error::NotSupported),
+        }
     }
 
     /// Syncs when views wait for it: on every tick, and at once when there are many.

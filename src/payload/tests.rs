@@ -23,7 +23,7 @@ use reactor::{
     runtime::{self, Reactors},
 };
 use tempfile::TempDir;
-use vocab::{Error, InodeId};
+use vocab::{Error, InodeId, durable::Grade};
 
 use crate::{Config, Payload, Place, ReadDone, Stability, WriteDone, start};
 use store::Faulty;
@@ -138,7 +138,8 @@ impl Server {
         stability: Stability,
     ) -> Result<WriteDone, Error> {
         self.on(async move |payload, place| {
-            payload.write(&place, inode, offset, Bytes::from(bytes), stability).await
+            let bytes = Bytes::from(bytes);
+            payload.write(&place, inode, offset, bytes, stability, Grade::Local).await
         })
     }
 
@@ -147,7 +148,10 @@ impl Server {
     }
 
     pub(crate) fn truncate(&self, inode: InodeId, size: u64) {
-        self.on(async move |payload, place| payload.truncate(&place, inode, size).await).unwrap();
+        self.on(async move |payload, place| {
+            payload.truncate(&place, inode, size, Grade::Local).await
+        })
+        .unwrap();
     }
 
     pub(crate) fn try_read(&self, inode: InodeId, from: u64, len: u32) -> Result<ReadDone, Error> {

@@ -12,6 +12,7 @@ use meta::SizeChange;
 use reactor::clock;
 use vocab::{
     Attr, BlockIndex, Error, FileId, InodeId, Sequence, Time,
+    durable::Grade,
     limits::{BLOCK_BYTES, FILE_BYTES_MAX, TRANSFER_BYTES_MAX},
 };
 use wal::{Change, Ticket};
@@ -39,7 +40,7 @@ impl Slice {
         inode: InodeId,
         offset: u64,
         bytes: Bytes,
-        stability: Stability,
+        (stability, grade): (Stability, Grade),
     ) -> Result<WriteDone, Error> {
         assert!(!bytes.is_empty() && bytes.len() <= TRANSFER_BYTES_MAX as usize);
         let end = offset.checked_add(bytes.len() as u64).filter(|&end| end <= FILE_BYTES_MAX);
@@ -58,7 +59,7 @@ impl Slice {
         self.exchange(id, sequence, offset, view);
         let evidence = match stability {
             Stability::Unstable => Evidence::Logged(logged),
-            Stability::Stable => Evidence::Durable(self.sync().await?),
+            Stability::Stable => Evidence::Durable(self.durable(grade).await?),
         };
         Ok(WriteDone { evidence, pre, attr })
     }
@@ -68,6 +69,7 @@ impl Slice {
         place: &Place,
         inode: InodeId,
         size: u64,
+        grade: Grade,
     ) -> Result<(Attr, Attr), Error> {
         if size > FILE_BYTES_MAX {
             return Err(Error::TooBig);
@@ -86,7 +88,7 @@ impl Slice {
             file.pin(sequence, pin);
         }
         // The promise is the attributes; nobody needs the evidence itself.
-        let _durable = self.sync().await?;
+        let _durable = self.durable(grade).await?;
         Ok(attrs)
     }
 

@@ -98,6 +98,7 @@ impl Board {
                     json!({
                         "name": &*share.name,
                         "read_only": share.read_only,
+                        "durability": share.durability.name(),
                         "metadata_store": share.metadata,
                         "content_store": &*share.content,
                         "bytes_at_risk": risk.bytes_at_risk,

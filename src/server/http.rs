@@ -1,7 +1,8 @@
 //! Metrics, health and status over HTTP: on the metrics port, and on a socket beside the pid file.
 //!
 //! Nothing here changes anything, except `POST /debug/drop-cache`, which is for tests and for
-//! operators who suspect the cache: only this machine may ask for it, and no web page.
+//! operators who suspect the cache, and `POST /debug/durability`, until there is a control plane:
+//! only this machine may ask for them, and no web page.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -15,10 +16,12 @@ use axum::{
 };
 use serde_json::{Value as Json, json};
 use tokio::net::{TcpListener, UnixListener};
-use trace::stamp;
+use trace::{info, stamp};
+use vocab::durable::Grade;
 
 use crate::{
     board::{Board, Phase},
+    config::values::Scalar,
     metrics,
 };
 
@@ -62,6 +65,7 @@ pub(crate) fn router(sources: Sources) -> Router {
         .route("/health/ready", get(ready))
         .route("/status", get(status))
         .route("/debug/drop-cache", post(drop_cache))
+        .route("/debug/durability", post(durability))
         .with_state(sources)
 }
 
@@ -161,6 +165,37 @@ async fn drop_cache(
         Err(error) => {
             reply(StatusCode::INTERNAL_SERVER_ERROR, &json!({"error": error.to_string()}))
         }
+    }
+}
+
+/// Sets a share's durability until the next start: `{"share": "/export", "durability": "local"}`.
+async fn durability(
+    State(sources): State<Sources>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    if !is_trusted(peer, &headers) {
+        return reply(StatusCode::FORBIDDEN, &json!({"error": "only from this machine"}));
+    }
+    let Some(rooms) = sources.board.rooms() else {
+        return reply(StatusCode::SERVICE_UNAVAILABLE, &json!({"error": "not ready yet"}));
+    };
+    let asked: Json = serde_json::from_str(&body).unwrap_or_default();
+    let (Some(share), Some(wanted)) = (asked["share"].as_str(), asked["durability"].as_str())
+    else {
+        let error = "expected a body such as {\"share\": \"/export\", \"durability\": \"local\"}";
+        return reply(StatusCode::BAD_REQUEST, &json!({"error": error}));
+    };
+    let set = Grade::parse(wanted).and_then(|grade| rooms.vfs.set_durability(share, grade));
+    match set {
+        Ok(before) => {
+            let before = before.name();
+            info!(share, before, now = wanted, "the durability was set");
+            let done = json!({"share": share, "durability": wanted, "before": before});
+            reply(StatusCode::OK, &done)
+        }
+        Err(why) => reply(StatusCode::BAD_REQUEST, &json!({"error": why})),
     }
 }
 

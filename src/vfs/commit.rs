@@ -15,7 +15,8 @@ impl Vfs {
         target.require_regular()?;
         permission::write_data(&target.who, &target.attr)?;
         let inode = target.attr.inode;
-        let durable = self.inner.payload.commit(&target.share.place, inode).await?;
+        let (place, grade) = (&target.share.place, target.share.durability());
+        let durable = self.inner.payload.commit(place, inode, grade).await?;
         let post = target.meta().peek_attr(inode);
         Ok((durable, Wcc { pre: Some(target.attr.pre()), post }))
     }

@@ -42,7 +42,7 @@ use handle::Handle;
 
 // The words of the data path that protocols use.
 pub use payload::{Evidence, ReadDone, Stability};
-pub use share::{Export, Network, ShareConfig, ShareStatus};
+pub use share::{Export, Network, ShareConfig, ShareStatus, offered};
 pub use squash::Squash;
 
 /// Who asks, over which connection.

@@ -41,7 +41,8 @@ impl Vfs {
             // The guard held a moment ago; a truncate cannot be made to depend on it.
             let stripped = write::strip_set_id(target).await?;
             let place = &target.share.place;
-            let (pre, post) = self.inner.payload.truncate(place, target.attr.inode, size).await?;
+            let (inode, grade) = (target.attr.inode, target.share.durability());
+            let (pre, post) = self.inner.payload.truncate(place, inode, size, grade).await?;
             wcc = Wcc { pre: Some(stripped.unwrap_or(pre.pre())), post: Some(post) };
         }
         let change = resolve(target, set, reactor::clock::wall());

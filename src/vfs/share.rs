@@ -4,12 +4,15 @@ use std::{
     fmt,
     net::IpAddr,
     str::FromStr,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use meta::command::{Command, NewAttr, Outcome};
 use payload::Place;
-use vocab::{Error, InodeId, ShareId, StoreId};
+use vocab::{Error, InodeId, ShareId, StoreId, durable::Grade};
 
 use crate::{Vfs, handle::Handle, squash::Squash};
 
@@ -39,6 +42,8 @@ pub struct ShareConfig {
     pub root_uid: u32,
     /// Its group, 0 unless configured.
     pub root_gid: u32,
+    /// What COMMIT and a stable WRITE wait for; one that is [`offered`].
+    pub durability: Grade,
 }
 
 impl ShareConfig {
@@ -56,6 +61,7 @@ impl ShareConfig {
             root_mode: 0o755,
             root_uid: 0,
             root_gid: 0,
+            durability: Grade::Local,
         }
     }
 }
@@ -133,6 +139,8 @@ pub struct ShareStatus {
     pub name: Arc<str>,
     /// It refuses every change.
     pub read_only: bool,
+    /// What COMMIT and a stable WRITE wait for now.
+    pub durability: Grade,
     /// The name of its metadata store.
     pub metadata: String,
     /// The name of its content store.
@@ -148,9 +156,16 @@ pub(crate) struct Share {
     pub(crate) name: Arc<str>,
     pub(crate) config: ShareConfig,
     pub(crate) place: Place,
+    /// Which of [`Grade::ALL`] holds now: read by every write, set by the operator.
+    durability: AtomicUsize,
 }
 
 impl Share {
+    /// What COMMIT and a stable WRITE wait for.
+    pub(crate) fn durability(&self) -> Grade {
+        Grade::ALL[self.durability.load(Ordering::Relaxed)]
+    }
+
     /// Whether an address may use the share.
     ///
     /// # Errors
@@ -225,6 +240,24 @@ impl Table {
     }
 }
 
+/// The grade, unless this server cannot keep its promise.
+///
+/// # Errors
+/// In words for the operator.
+pub fn offered(grade: Grade) -> Result<Grade, String> {
+    match grade {
+        Grade::Writeback | Grade::Local => Ok(grade),
+        Grade::Quorum => Err("quorum needs replicas, which are not offered yet; use local".into()),
+        Grade::Remote => Err("remote needs a checkpoint of the metadata in the content store, \
+                              which is not offered yet; use local"
+            .into()),
+    }
+}
+
+fn position(grade: Grade) -> usize {
+    Grade::ALL.iter().position(|&one| one == grade).expect("all are there")
+}
+
 /// The components of a path; slashes at the end and doubled ones do not count.
 pub(crate) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     path.split(|&byte| byte == b'/').filter(|component| !component.is_empty())
@@ -286,10 +319,22 @@ impl Vfs {
             store: place.meta.id(),
             root: root.root,
             name: name.into(),
+            durability: AtomicUsize::new(position(config.durability)),
             config,
             place,
         })?;
         Ok(root.share)
+    }
+
+    /// Has a share's COMMIT and stable WRITE wait for this from now on; what it was before.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn set_durability(&self, name: &str, grade: Grade) -> Result<Grade, String> {
+        let share = self.inner.shares.iter().find(|share| &*share.name == name);
+        let share = share.ok_or_else(|| format!("no share {name} is served"))?;
+        let place = position(offered(grade)?);
+        Ok(Grade::ALL[share.durability.swap(place, Ordering::Relaxed)])
     }
 
     /// The shares, for an operator, by name.
@@ -301,6 +346,7 @@ impl Vfs {
                 store: share.store,
                 name: share.name.clone(),
                 read_only: share.config.read_only,
+                durability: share.durability(),
                 metadata: share.place.meta.name().to_owned(),
                 content: share.place.content_name.clone(),
             })

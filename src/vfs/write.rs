@@ -28,9 +28,10 @@ impl Vfs {
         target.require_regular()?;
         permission::write_data(&target.who, &target.attr)?;
         let (place, inode) = (&target.share.place, target.attr.inode);
+        let grade = target.share.durability();
         if bytes.is_empty() {
             // Changes nothing, not even times; the reply needs evidence all the same.
-            let durable = self.inner.payload.commit(place, inode).await?;
+            let durable = self.inner.payload.commit(place, inode, grade).await?;
             return Ok((Evidence::Durable(durable), target.unchanged()));
         }
         if bytes.len() > TRANSFER_BYTES_MAX as usize {
@@ -40,7 +41,8 @@ impl Vfs {
             return Err(Error::TooBig);
         }
         let stripped = strip_set_id(&target).await?;
-        let done = self.inner.payload.write(place, inode, offset, bytes, stability).await?;
+        let payload = &self.inner.payload;
+        let done = payload.write(place, inode, offset, bytes, stability, grade).await?;
         let pre = stripped.unwrap_or(done.pre.pre());
         Ok((done.evidence, Wcc { pre: Some(pre), post: Some(done.attr) }))
     }

@@ -14,6 +14,8 @@ pub struct Logged(Verifier);
 /// How far the bytes of a `Durable` have travelled, least first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grade {
+    /// Survives a killed process, not a power cut.
+    Writeback,
     /// Survives a power cut.
     Local,
     /// Survives the loss of a machine.
@@ -22,7 +24,23 @@ pub enum Grade {
     Remote,
 }
 
-/// As safe as the share asks: through a power cut, the loss of a machine, or the loss of a site.
+impl Grade {
+    /// All, least first.
+    pub const ALL: [Self; 4] = [Self::Writeback, Self::Local, Self::Quorum, Self::Remote];
+
+    /// What operators call it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Writeback => "writeback",
+            Self::Local => "local",
+            Self::Quorum => "quorum",
+            Self::Remote => "remote",
+        }
+    }
+}
+
+/// As safe as the share asks: through a killed process, a power cut, the loss of a machine, or the loss of a site.
 #[derive(Debug)]
 #[must_use = "a sync that nobody is told about is wasted work"]
 pub struct Durable {
@@ -44,7 +62,7 @@ impl Logged {
 }
 
 impl Durable {
-    /// Call only after the log is synced, a quorum has answered, or the transaction or the remote
+    /// Call only after the log is written or synced as the grade says, a quorum has answered, or the transaction or the remote
     /// checkpoint is through.
     pub fn attest(verifier: Verifier, grade: Grade) -> Self {
         Self { verifier, grade }

@@ -147,6 +147,15 @@ impl Wal {
         sync::sync(&self.log).await
     }
 
+    /// Waits until every change appended before this call survives a killed process. No more: for
+    /// shares whose operator wants it so.
+    ///
+    /// # Errors
+    /// `SyncFailed` after a failed write or sync.
+    pub async fn written(&self) -> Result<Durable, Error> {
+        sync::written(&self.log).await
+    }
+
     /// Syncs and waits until nothing of this log runs in the background, so that its folder is free
     /// once the last clone is dropped.
     ///

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use bytes::Bytes;
 use reactor::rng::Rng;
-use vocab::{Error, InodeId, limits::BLOCK_BYTES};
+use vocab::{Error, InodeId, durable::Grade, limits::BLOCK_BYTES};
 
 use super::{Server, WRITE_MAX, seed};
 use crate::{Payload, Place, Stability};
@@ -31,7 +31,7 @@ impl Model {
         match self.rng.below(20) {
             0 => self.truncate(payload, place).await,
             1 => {
-                let done = payload.commit(place, self.inode).await;
+                let done = payload.commit(place, self.inode, Grade::Local).await;
                 drop(done.map_err(|error| format!("commit: {error}"))?);
                 Ok(())
             }
@@ -75,7 +75,7 @@ impl Model {
         let size = self.bytes.len().max(start + len);
         let done = loop {
             let bytes = Bytes::from(bytes.clone());
-            match payload.write(place, self.inode, offset, bytes, stability).await {
+            match payload.write(place, self.inode, offset, bytes, stability, Grade::Local).await {
                 Err(Error::Busy) => {}
                 done => break done.map_err(|error| format!("write: {error}"))?,
             }
@@ -91,7 +91,7 @@ impl Model {
     async fn truncate(&mut self, payload: &Payload, place: &Place) -> Result<(), String> {
         let size = if self.rng.one_in(3) { 0 } else { self.offset() };
         loop {
-            match payload.truncate(place, self.inode, size).await {
+            match payload.truncate(place, self.inode, size, Grade::Local).await {
                 Err(Error::Busy) => {}
                 Err(error) => return Err(format!("truncate: {error}")),
                 Ok(_) => break,

@@ -6,6 +6,7 @@ use meta::command::{AttrChange, Command};
 use reactor::clock;
 use vocab::{
     Error, InodeId,
+    durable::Grade,
     limits::{BLOCK_BYTES, FILE_BYTES_MAX, FRAME_BYTES},
 };
 
@@ -42,7 +43,8 @@ fn evidence_is_as_asked_and_names_one_life_of_the_log() {
     let Evidence::Logged(logged) = unstable.evidence else { panic!("more than asked") };
     let stable = server.try_write(file, 10, vec![2; 10], Stability::Stable).unwrap();
     let Evidence::Durable(durable) = stable.evidence else { panic!("less than asked") };
-    let commit = server.on(async move |payload, place| payload.commit(&place, file).await.unwrap());
+    let commit = server
+        .on(async move |payload, place| payload.commit(&place, file, Grade::Local).await.unwrap());
     assert_eq!(logged.verifier(), durable.verifier());
     assert_eq!(logged.verifier(), commit.verifier());
     assert_eq!((stable.pre.size, stable.attr.size), (10, 20));

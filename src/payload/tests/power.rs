@@ -9,7 +9,7 @@ use reactor::{
     sim::{self, Image, World},
 };
 use upload::Uploader;
-use vocab::{InodeId, SliceId};
+use vocab::{InodeId, SliceId, durable::Grade};
 use wal::{Change, Wal};
 
 use super::{Server, seed};
@@ -42,7 +42,8 @@ async fn write(place: Place, inode: InodeId, uploader: Uploader, seed: u64, dura
         let bytes: Bytes = stamp.to_le_bytes().iter().copied().cycle().take(len * 4).collect();
         latest[from..from + len].fill(stamp);
         let stability = if rng.one_in(6) { Stability::Stable } else { Stability::Unstable };
-        slice.write(&place, inode, from as u64 * 4, bytes, stability).await.unwrap();
+        let safe = (stability, Grade::Local);
+        slice.write(&place, inode, from as u64 * 4, bytes, safe).await.unwrap();
         if stability == Stability::Stable {
             durable.borrow_mut().copy_from_slice(&latest);
         }

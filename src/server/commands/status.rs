@@ -100,10 +100,11 @@ fn table(status: &Json) -> String {
     row("control", core(&layout["control_core"]));
     for share in status["shares"].as_array().into_iter().flatten() {
         let access = if share["read_only"] == true { ", read-only" } else { "" };
+        let durability = text(&share["durability"]);
         let stores = (text(&share["metadata_store"]), text(&share["content_store"]));
         row(
             &format!("share {}", text(&share["name"])),
-            format!("names in {}, bytes in {}{access}", stores.0, stores.1),
+            format!("names in {}, bytes in {}, {durability}{access}", stores.0, stores.1),
         );
         let age = |key: &str| format!("{:.1} s", share[key].as_f64().unwrap_or_default());
         let risks = [
@@ -147,6 +148,7 @@ mod tests {
             },
             "shares": [{
                 "name": "/export", "read_only": true, "metadata_store": "m", "content_store": "c",
+                "durability": "local",
                 "bytes_at_risk": 5, "oldest_unsynced_age_seconds": 1.25, "bytes_not_uploaded": 0,
             }],
             "log_read_only": true, "content_stores_away": ["c"],
@@ -162,7 +164,7 @@ mod tests {
             "reactor 0 core 0",
             "uploader core 1",
             "control any core",
-            "share /export names in m, bytes in c, read-only",
+            "share /export names in m, bytes in c, local, read-only",
             "at risk 5 bytes, the oldest for 1.2 s",
             "log read-only since its disk failed; restart the server",
             "content store c away; what is dirty waits",

@@ -4,6 +4,7 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use blocks::{Codec, S3Config, S3Credentials};
 use trace::log;
+use vocab::durable::Grade;
 
 use super::{
     Cache, Config, ContentKind, ContentStore, MetadataStore, Metrics, Nfs, Reactors, Share, Upload,
@@ -24,6 +25,12 @@ words!(log::Level:
     "ERROR" => log::Level::Error,
 );
 words!(log::Format: "text" => log::Format::Text, "json" => log::Format::Json);
+words!(Grade:
+    "writeback" => Grade::Writeback,
+    "local" => Grade::Local,
+    "quorum" => Grade::Quorum,
+    "remote" => Grade::Remote,
+);
 words!(Codec: "none" => Codec::None, "lz4" => Codec::Lz4, "zstd" => Codec::Zstd);
 
 impl Scalar for log::Output {
@@ -49,7 +56,7 @@ impl Scalar for log::Output {
     }
 }
 
-/// What a kind of store, a database or a durability is called.
+/// What a kind of store or a database is called.
 macro_rules! kinds {
     ($name:ident: $($word:literal => $variant:ident),*) => {
         #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,12 +68,6 @@ macro_rules! kinds {
 kinds!(MetadataType: "memory" => Memory, "badger" => Badger, "postgres" => Postgres);
 kinds!(ContentType: "memory" => Memory, "filesystem" => Filesystem, "s3" => S3, "pool" => Pool);
 kinds!(DatabaseType: "sqlite" => Sqlite, "postgres" => Postgres);
-kinds!(Durability:
-    "writeback" => Writeback,
-    "local" => Local,
-    "quorum" => Quorum,
-    "remote" => Remote
-);
 
 /// Walks through all keys.
 pub(super) fn read(mut root: Section<'_>) -> Config {
@@ -252,7 +253,7 @@ fn share(s: &mut Section<'_>, remarks: &mut Vec<String>) -> Share {
     let usual = vfs::ShareConfig::new(name.clone());
     let squash = "How callers' ids are changed: root_to_guest makes root the anonymous user.";
     let root_mode = "Permission bits of its top folder when that is made.";
-    let share = Share {
+    let mut share = Share {
         metadata_store: s.required("metadata_store", "name one of metadata.stores", "Its names."),
         content_store: s.required("content_store", "name one of content.stores", "Its blocks."),
         vfs: vfs::ShareConfig {
@@ -266,19 +267,21 @@ fn share(s: &mut Section<'_>, remarks: &mut Vec<String>) -> Share {
             root_mode: s.value("root_mode", Mode(usual.root_mode), root_mode).0,
             root_uid: s.value("root_uid", usual.root_uid, "Its owner then."),
             root_gid: s.value("root_gid", usual.root_gid, "Its group then."),
+            durability: usual.durability,
         },
     };
-    let doc = "When a write is safe enough to be acknowledged.";
-    match s.value("durability", Durability::Local, doc) {
-        Durability::Local => {}
-        Durability::Writeback => remarks.push(format!(
-            "share {}: durability writeback is not offered yet; it is served as local, which is \
-             safer and slower",
+    let doc = "What COMMIT and stable writes wait for: writeback (the page cache: lost with the power), \
+               local (the local disk).";
+    match vfs::offered(s.value("durability", usual.durability, doc)) {
+        Ok(grade) => share.vfs.durability = grade,
+        Err(why) => s.problem("durability", why),
+    }
+    if share.vfs.durability == Grade::Writeback {
+        remarks.push(format!(
+            "share {}: durability writeback: a power cut loses the last seconds of what was \
+             acknowledged",
             share.vfs.name
-        )),
-        Durability::Quorum | Durability::Remote => {
-            s.problem("durability", "quorum and remote are not offered yet; use local");
-        }
+        ));
     }
     share
 }

@@ -130,8 +130,8 @@ upload: {core: 1, settle: 250ms, gc_grace: 1h, gc_interval: 1m}
     assert_eq!(
         config.remarks,
         [
-            "share /a: durability writeback is not offered yet; it is served as local, which is \
-             safer and slower",
+            "share /a: durability writeback: a power cut loses the last seconds of what was \
+             acknowledged",
             "accepted, but not offered yet: adapters.smb",
             "accepted, but not offered yet: telemetry, database, controlplane",
         ]
@@ -313,7 +313,14 @@ fn wrong_stores() {
             "content_store: c}",
             "content_store: c, durability: quorum}",
             "4: shares.0.durability: \
-          quorum and remote are not offered yet; use local",
+          quorum needs replicas, which are not offered yet; use local",
+        ),
+        (
+            "content_store: c}",
+            "content_store: c, durability: remote}",
+            "4: shares.0.durability: \
+          remote needs a checkpoint of the metadata in the content store, which is not offered \
+          yet; use local",
         ),
         (
             "content_store: c}",

@@ -13,7 +13,7 @@ use nfs3_client::{
 };
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{Home, http};
+use super::{Home, http, http_with};
 
 #[test]
 fn a_daemon_starts_answers_and_stops() {
@@ -64,6 +64,35 @@ fn a_daemon_starts_answers_and_stops() {
     let killed = home.good(&["stop", "--force"]);
     assert!(killed.starts_with("Stopped process"), "{killed}");
     home.good(&["start"]);
+    home.good(&["stop"]);
+}
+
+#[test]
+fn durability_is_set_live_and_forgotten_at_a_restart() {
+    let home = Home::new();
+    home.write_config("metrics: {enabled: true, port: 0}");
+    home.good(&["start"]);
+    let status = home.status(&[]);
+    assert_eq!(status["shares"][0]["durability"], "local");
+    let metrics = status["metrics"].as_str().expect("metrics are on").to_owned();
+    let ask = |body: &str| http_with(&metrics, "POST", "/debug/durability", body);
+    let (code, said) = ask(r#"{"share": "/export", "durability": "writeback"}"#);
+    assert_eq!((code, said.contains(r#""before":"local""#)), (200, true), "{said}");
+    assert_eq!(home.status(&[])["shares"][0]["durability"], "writeback");
+    for (body, want) in [
+        (r#"{"share": "/export", "durability": "quorum"}"#, "replicas"),
+        (r#"{"share": "/export", "durability": "remote"}"#, "checkpoint"),
+        (r#"{"share": "/export", "durability": "best"}"#, "expected one of writeback, local"),
+        (r#"{"share": "/other", "durability": "local"}"#, "no share /other"),
+        ("", "expected a body"),
+    ] {
+        let (code, said) = ask(body);
+        assert_eq!((code, said.contains(want)), (400, true), "{body}: {said}");
+    }
+    assert_eq!(home.status(&[])["shares"][0]["durability"], "writeback");
+    home.good(&["stop"]);
+    home.good(&["start"]);
+    assert_eq!(home.status(&[])["shares"][0]["durability"], "local");
     home.good(&["stop"]);
 }
 

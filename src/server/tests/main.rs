@@ -117,9 +117,17 @@ fn write(path: &Path, text: &str) {
 
 /// One HTTP request: status code and body.
 fn http(address: &str, method: &str, path: &str) -> (u16, String) {
+    http_with(address, method, path, "")
+}
+
+/// The same with a body.
+fn http_with(address: &str, method: &str, path: &str, body: &str) -> (u16, String) {
     let address: SocketAddr = address.parse().expect("an address");
     let mut stream = TcpStream::connect(address).expect("it listens");
-    let request = format!("{method} {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
     stream.write_all(request.as_bytes()).expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("received");

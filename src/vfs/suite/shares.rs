@@ -1,7 +1,9 @@
 //! Shares: kept apart, mounted by path, closed by address, squash and configuration.
 
 use super::*;
-use crate::access;
+use vocab::durable::Grade;
+
+use crate::{Evidence, access};
 
 #[test]
 fn nothing_crosses_shares() {
@@ -106,6 +108,35 @@ fn shares_that_are_refused() {
         assert_eq!(names, ["/a", "/b", "/c"]);
         assert_eq!((&*status[2].metadata, &*status[2].content), ("m2", "c2"));
         assert_eq!(w.vfs.share_name(&w.b.handle).as_deref(), Some("/b"));
+    });
+}
+
+#[test]
+fn a_share_is_as_durable_as_it_was_told_at_that_moment() {
+    run(|w| async move {
+        let file = w.root.file(&w.a, "f", 0o644).await.unwrap();
+        let other = w.root.file(&w.b, "f", 0o644).await.unwrap();
+        let grades = async |file: &Found| {
+            let (vfs, caller) = (&w.vfs, &w.root.caller);
+            let bytes = Bytes::from_static(b"x");
+            let stable = Stability::Stable;
+            let wrote = vfs.write(caller, &file.handle, 0, bytes, stable).await.unwrap();
+            let Evidence::Durable(written) = wrote.0 else { panic!("logged only") };
+            let (committed, _) = vfs.commit(caller, &file.handle).await.unwrap();
+            (written.grade(), committed.grade())
+        };
+        let both = |grade: Grade| (grade, grade);
+        assert_eq!(grades(&file).await, both(Grade::Local));
+        assert_eq!(w.vfs.set_durability("/a", Grade::Writeback), Ok(Grade::Local));
+        assert_eq!(grades(&file).await, both(Grade::Writeback));
+        assert_eq!(grades(&other).await, both(Grade::Local), "of that share only");
+        assert_eq!(w.vfs.shares()[0].durability, Grade::Writeback);
+        let refused = w.vfs.set_durability("/a", Grade::Quorum).unwrap_err();
+        assert!(refused.contains("replicas"), "{refused}");
+        assert!(w.vfs.set_durability("/a", Grade::Remote).is_err());
+        assert!(w.vfs.set_durability("/x", Grade::Local).unwrap_err().contains("/x"));
+        assert_eq!(w.vfs.set_durability("/a", Grade::Local), Ok(Grade::Writeback));
+        assert_eq!(grades(&file).await, both(Grade::Local));
     });
 }
 
