@@ -216,8 +216,8 @@ impl Payload {
         away(home, async move || this.slice(slice)?.read(&place, inode, offset, len).await).await
     }
 
-    /// Writes bytes (not empty, at most `TRANSFER_BYTES_MAX`); a stable write is as durable as `grade`
-    /// says.
+    /// Writes bytes (not empty, at most `TRANSFER_BYTES_MAX`); a stable write is as durable as
+    /// `grade` says.
     ///
     /// Run it to its end, also when the client is gone: half-way, readers see the bytes already,
     /// and nothing holds their record in the log.
@@ -261,8 +261,8 @@ impl Payload {
         away(home, async move || this.slice(slice)?.durable(grade).await).await
     }
 
-    /// Sets the length; as durable as `grade` says when it answers. The attributes before and after. Run it to its
-    /// end, as [`Payload::write`].
+    /// Sets the length; as durable as `grade` says when it answers. The attributes before and
+    /// after. Run it to its end, as [`Payload::write`].
     ///
     /// # Errors
     /// As [`Payload::write`].

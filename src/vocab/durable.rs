@@ -40,7 +40,8 @@ impl Grade {
     }
 }
 
-/// As safe as the share asks: through a killed process, a power cut, the loss of a machine, or the loss of a site.
+/// As safe as the share asks: through a killed process, a power cut, the loss of a machine, or the
+/// loss of a site.
 #[derive(Debug)]
 #[must_use = "a sync that nobody is told about is wasted work"]
 pub struct Durable {
@@ -62,8 +63,8 @@ impl Logged {
 }
 
 impl Durable {
-    /// Call only after the log is written or synced as the grade says, a quorum has answered, or the transaction or the remote
-    /// checkpoint is through.
+    /// Call only after the log is written or synced as the grade says, a quorum has answered, or the
+    /// transaction or the remote checkpoint is through.
     pub fn attest(verifier: Verifier, grade: Grade) -> Self {
         Self { verifier, grade }
     }

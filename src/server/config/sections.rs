@@ -270,8 +270,8 @@ fn share(s: &mut Section<'_>, remarks: &mut Vec<String>) -> Share {
             durability: usual.durability,
         },
     };
-    let doc = "What COMMIT and stable writes wait for: writeback (the page cache: lost with the power), \
-               local (the local disk).";
+    let doc = "What COMMIT and stable writes wait for: writeback (the page cache, which a power \
+               cut loses) or local (the local disk).";
     match vfs::offered(s.value("durability", usual.durability, doc)) {
         Ok(grade) => share.vfs.durability = grade,
         Err(why) => s.problem("durability", why),
