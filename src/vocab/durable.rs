@@ -63,8 +63,8 @@ impl Logged {
 }
 
 impl Durable {
-    /// Call only after the log is written or synced as the grade says, a quorum has answered, or the
-    /// transaction or the remote checkpoint is through.
+    /// Call only after the log is written or synced as the grade says, a quorum has answered, or
+    /// the transaction or the remote checkpoint is through.
     pub fn attest(verifier: Verifier, grade: Grade) -> Self {
         Self { verifier, grade }
     }
