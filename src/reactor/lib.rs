@@ -30,6 +30,7 @@ pub mod runtime;
 pub mod sim;
 mod sys;
 pub mod thread;
+pub mod udp;
 
 #[cfg(test)]
 mod tests;

@@ -72,6 +72,13 @@ pub fn listen(
     Ok(listening)
 }
 
+/// Whether nobody listens there, and so [`listen`] could. By the time it does, somebody may.
+#[must_use]
+pub fn is_free(address: SocketAddr) -> bool {
+    // Without the options of `listening_socket`: those share a port.
+    std::net::TcpListener::bind(address).is_ok()
+}
+
 /// A running [`listen`]. Dropping it ends the accepting too.
 #[derive(Debug)]
 pub struct Listening {
@@ -178,6 +185,7 @@ struct Connection {
     socket: Socket,
     receiving: Cell<bool>,
     sending: Cell<bool>,
+    local: Option<SocketAddr>,
     _open: Open,
     _lease: Option<Lease>,
 }
@@ -223,6 +231,12 @@ impl Stream {
         Ok(())
     }
 
+    /// Our end, as the peer sees it.
+    #[must_use]
+    pub fn local(&self) -> Option<SocketAddr> {
+        self.inner.local
+    }
+
     /// Ends both directions at once; pending calls return.
     pub fn shutdown(&self) {
         socket::shutdown(self.inner.socket.fd(), Shutdown::Both);
@@ -249,12 +263,14 @@ impl Stream {
     }
 
     fn from_ring(socket: monoio::net::TcpStream, lease: Option<Lease>) -> Self {
+        let local = socket.local_addr().ok();
         let socket = Socket::new(socket);
         let inner = Rc::new(Connection {
             _open: Open::new(socket.fd()),
             socket,
             receiving: Cell::new(false),
             sending: Cell::new(false),
+            local,
             _lease: lease,
         });
         Self { inner }
@@ -359,10 +375,10 @@ impl Drop for Lease {
 
 /// Registers a socket with its reactor for as long as it is open there.
 #[derive(Debug)]
-struct Open(RawFd);
+pub(crate) struct Open(RawFd);
 
 impl Open {
-    fn new(fd: RawFd) -> Self {
+    pub(crate) fn new(fd: RawFd) -> Self {
         local::with_reactor(|reactor| reactor.sockets.borrow_mut().insert(fd))
             .expect("sockets live on reactors");
         Self(fd)

@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    rc::Rc,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
@@ -20,7 +21,7 @@ use crate::{
     oneshot,
     rng::Rng,
     runtime::{self, Config, Reactors},
-    thread,
+    thread, udp,
 };
 
 const ANY: &str = "127.0.0.1:0";
@@ -104,7 +105,7 @@ fn a_call_may_hold_what_is_not_send_and_reaches_its_own_reactor_too() {
     let remote = reactors.remotes()[0].clone();
     let own = remote.clone();
     let answer = remote.call(move || async move {
-        let local = std::rc::Rc::new(5);
+        let local = Rc::new(5);
         runtime::sleep(Duration::from_millis(1)).await;
         assert!(own.is_current());
         assert_eq!(runtime::current(), Some(own.clone()));
@@ -495,4 +496,54 @@ fn reactors_start_and_stop_without_leaving_descriptors() {
     let before = count();
     (0..5).for_each(|_| reactors(2).stop());
     assert_eq!(count(), before);
+}
+
+#[test]
+fn datagrams_there_and_back_until_closed() {
+    let reactors = reactors(1);
+    let socket = udp::bind(any()).expect("a port");
+    let done = reactors.remotes()[0].call(move || async move {
+        let server = Rc::new(udp::Datagrams::new(socket).expect("a socket"));
+        let address = server.address();
+        let echo = server.clone();
+        let (sender, ended) = oneshot::channel();
+        runtime::spawn(async move {
+            loop {
+                match echo.recv().await {
+                    Ok((bytes, peer)) => echo.send(&bytes, peer),
+                    Err(error) => return sender.send(error.kind()),
+                }
+            }
+        });
+        let socket = udp::bind(any()).expect("a port");
+        let client = udp::Datagrams::new(socket).expect("a socket");
+        for len in [0, 1, 9000] {
+            client.send(&vec![7; len], address);
+            assert_eq!(client.recv().await.expect("the echo"), (vec![7; len], address));
+        }
+        // Nobody is there: that is no error of the socket.
+        client.send(b"x", SocketAddr::from(([127, 0, 0, 1], 1)));
+        client.send(b"y", address);
+        assert_eq!(client.recv().await.expect("the echo").0, b"y");
+        server.close();
+        assert_eq!(ended.await, Ok(std::io::ErrorKind::NotConnected));
+    });
+    done.wait().expect("no panic");
+    reactors.stop();
+}
+
+#[test]
+fn a_stop_ends_a_socket_that_waits_for_datagrams() {
+    let reactors = reactors(1);
+    let socket = udp::bind(any()).expect("a port");
+    let address = socket.local_addr().expect("bound");
+    let ready = reactors.remotes()[0].call(move || async move {
+        runtime::spawn(async move {
+            let socket = udp::Datagrams::new(socket).expect("a socket");
+            drop(socket.recv().await);
+        });
+    });
+    ready.wait().expect("no panic");
+    reactors.stop();
+    udp::bind(address).expect("the port is free again");
 }

@@ -75,7 +75,7 @@ impl Rooms {
         let places = config.shares.iter().map(place).collect();
         let payload = Payload::start(&data_path(config, layout), reactors.remotes(), places)?;
         step("opening the shares");
-        let vfs = Vfs::new(payload.clone());
+        let vfs = Vfs::new(payload.clone(), reactors.remotes()[0].clone());
         for share in &config.shares {
             add(&reactors.remotes()[0], &vfs, share, place(share))?;
         }

@@ -5,11 +5,13 @@
 
 pub mod access;
 pub mod handle;
+pub mod locks;
 
 mod commit;
 mod create;
 mod getattr;
 mod link;
+mod lock;
 mod lookup;
 mod make;
 mod mkdir;
@@ -36,11 +38,13 @@ mod suite;
 use std::{net::IpAddr, sync::Arc};
 
 use payload::Payload;
+use reactor::mailbox::Remote;
 use vocab::{Attr, Cookie, Credentials, InodeId, PreAttr, Time};
 
 use handle::Handle;
 
 // The words of the data path that protocols use.
+pub use lock::{Asked, Locks};
 pub use payload::{Evidence, ReadDone, Stability};
 pub use share::{Export, Network, ShareConfig, ShareStatus, offered};
 pub use squash::Squash;
@@ -168,12 +172,14 @@ pub struct Vfs {
 struct Inner {
     payload: Payload,
     shares: share::Table,
+    locks: Locks,
 }
 
 impl Vfs {
-    /// A server without shares yet.
+    /// A server without shares yet, whose lock table lives on that reactor.
     #[must_use]
-    pub fn new(payload: Payload) -> Self {
-        Self { inner: Arc::new(Inner { payload, shares: share::Table::new() }) }
+    pub fn new(payload: Payload, home: Remote) -> Self {
+        let (shares, locks) = (share::Table::new(), Locks::new(home));
+        Self { inner: Arc::new(Inner { payload, shares, locks }) }
     }
 }

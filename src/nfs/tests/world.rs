@@ -54,7 +54,7 @@ impl World {
         let layout = payload::Config::new(dir.path().join("log"));
         let layout = payload::Config { log_bytes_max: 256 << 20, ..layout };
         let payload = Payload::start(&layout, reactors.remotes(), vec![place.clone()]).unwrap();
-        let vfs = Vfs::new(payload.clone());
+        let vfs = Vfs::new(payload.clone(), reactors.remotes()[0].clone());
         let open = ShareConfig { squash: Squash::None, ..ShareConfig::new("/export") };
         let closed = ShareConfig { read_only: true, ..ShareConfig::new("/read-only") };
         let other = ShareConfig { squash: Squash::None, ..ShareConfig::new("/other") };

@@ -1,6 +1,7 @@
 //! The operations over a real data path and metadata in memory, on one reactor.
 
 mod attributes;
+mod locks;
 mod model;
 mod namespace;
 mod shares;
@@ -51,7 +52,7 @@ where
     let reactors = Reactors::start(&runtime::Config { cores: vec![None] }).unwrap();
     let places = [place("m1", "c1"), place("m2", "c2")];
     let payload = payload(dir.path(), &reactors, &places);
-    let vfs = Vfs::new(payload.clone());
+    let vfs = Vfs::new(payload.clone(), reactors.remotes()[0].clone());
     let task = {
         let (vfs, places) = (vfs.clone(), places.clone());
         move || async move { test(world(vfs, places).await).await }

@@ -96,7 +96,7 @@ fn shares_that_are_refused() {
         // As after a restart, with another content store configured.
         let moved = Place { content_name: "elsewhere".into(), ..w.places[0].clone() };
         let payload = w.vfs.inner.payload.clone();
-        let restarted = Vfs::new(payload);
+        let restarted = Vfs::new(payload, reactor::current().unwrap());
         let words = restarted.share_add(open_share("/a"), moved).await.unwrap_err();
         assert!(words.contains("elsewhere") && words.contains("/a"), "{words}");
         let id = restarted.share_add(open_share("/a"), w.places[0].clone()).await.unwrap();
@@ -170,7 +170,7 @@ fn read_only_shares() {
         let file = w.root.file(&w.b, "f", 0o666).await.unwrap();
         w.root.write(&file, 0, "kept").await.unwrap();
         w.root.mkdir(&w.b, "d", 0o777).await.unwrap();
-        let vfs = Vfs::new(w.vfs.inner.payload.clone());
+        let vfs = Vfs::new(w.vfs.inner.payload.clone(), reactor::current().unwrap());
         let config = ShareConfig { read_only: true, ..open_share("/b") };
         vfs.share_add(config, w.places[0].clone()).await.unwrap();
         let u = User::of(&vfs, 0, 0, &[]);
