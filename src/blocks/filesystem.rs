@@ -7,7 +7,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File, OpenOptions, TryLockError},
     io::{Error, ErrorKind, Write},
-    os::unix::fs::FileExt,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -18,10 +18,10 @@ use std::{
 use bytes::Bytes;
 use rustix::io::Errno;
 use tokio::sync::Semaphore;
-use vocab::{BlockHash, StoreId};
+use vocab::{BlockHash, StoreId, Time};
 
 use crate::{
-    BlockKey, Boxed, Put, Store, StoreError,
+    BlockKey, Boxed, Listed, Put, Store, StoreError,
     key::{domain_path, parse_byte, parse_hash},
 };
 
@@ -108,7 +108,7 @@ impl Store for Filesystem {
         domain: StoreId,
         after: Option<BlockHash>,
         max: usize,
-    ) -> Boxed<'a, Result<(Vec<BlockHash>, bool), StoreError>> {
+    ) -> Boxed<'a, Result<(Vec<Listed>, bool), StoreError>> {
         Box::pin(self.run(move |shared| shared.list(domain, after, max)))
     }
 
@@ -205,23 +205,27 @@ impl Shared {
         domain: StoreId,
         after: Option<BlockHash>,
         max: usize,
-    ) -> Result<(Vec<BlockHash>, bool), StoreError> {
+    ) -> Result<(Vec<Listed>, bool), StoreError> {
         let root = self.root.join(domain_path(domain));
         let [first_min, second_min] = after.map_or([0, 0], |hash| [hash.0[0], hash.0[1]]);
-        let mut hashes = Vec::new();
+        let mut listed = Vec::new();
         for first in names(&root, parse_byte)?.into_iter().filter(|&byte| byte >= first_min) {
             let dir = root.join(format!("{first:02x}"));
             let second_min = if first == first_min { second_min } else { 0 };
             for second in names(&dir, parse_byte)?.into_iter().filter(|&byte| byte >= second_min) {
-                let found = names(&dir.join(format!("{second:02x}")), parse_hash)?;
-                hashes.extend(found.into_iter().filter(|&hash| Some(hash) > after));
-                if hashes.len() > max {
-                    hashes.truncate(max);
-                    return Ok((hashes, true));
+                let dir = dir.join(format!("{second:02x}"));
+                let found = names(&dir, parse_hash)?;
+                for hash in found.into_iter().filter(|&hash| Some(hash) > after) {
+                    // What was removed meanwhile is not there.
+                    listed.extend(look(&dir, hash)?);
+                    if listed.len() > max {
+                        listed.truncate(max);
+                        return Ok((listed, true));
+                    }
                 }
             }
         }
-        Ok((hashes, false))
+        Ok((listed, false))
     }
 
     fn probe(&self) -> Result<Vec<String>, StoreError> {
@@ -269,6 +273,20 @@ fn names<T: Ord>(dir: &Path, parse: fn(&str) -> Option<T>) -> Result<Vec<T>, Sto
     match read() {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
         done => done.map_err(|error| classify(dir, &error)),
+    }
+}
+
+/// A block's file, if it is there.
+fn look(dir: &Path, hash: BlockHash) -> Result<Option<Listed>, StoreError> {
+    let path = dir.join(hash.to_string());
+    match fs::metadata(&path) {
+        Ok(file) => {
+            let nanos = u32::try_from(file.mtime_nsec()).unwrap_or_default();
+            let modified = Time { seconds: file.mtime(), nanos };
+            Ok(Some(Listed { hash, bytes: file.len(), modified }))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(classify(&path, &error)),
     }
 }
 

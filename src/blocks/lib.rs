@@ -23,7 +23,7 @@ pub use memory::Memory;
 pub use object::Codec;
 pub use s3::{S3, S3Config, S3Credentials};
 pub use spare::Spare;
-use vocab::{BlockHash, StoreId};
+use vocab::{BlockHash, StoreId, Time};
 
 /// A future of this room.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -75,6 +75,17 @@ pub enum Put {
     Present,
 }
 
+/// An object in a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Which block.
+    pub hash: BlockHash,
+    /// Bytes of the object.
+    pub bytes: u64,
+    /// When it was put, by the store's clock.
+    pub modified: Time,
+}
+
 /// A content store of bytes by key: one implementation for each kind.
 pub trait Store: Send + Sync + std::fmt::Debug {
     /// Puts an object, whole or not at all, durable before it answers. `Present` says that an
@@ -90,13 +101,14 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     ) -> Boxed<'a, Result<Bytes, StoreError>>;
     /// Removes an object; one that is not there is no error.
     fn delete<'a>(&'a self, key: &'a BlockKey) -> Boxed<'a, Result<(), StoreError>>;
-    /// Up to `max` keys of a domain above `after`, in order of the hash, and whether more follow.
+    /// Up to `max` objects of a domain above `after`, in order of the hash, and whether more
+    /// follow.
     fn list<'a>(
         &'a self,
         domain: StoreId,
         after: Option<BlockHash>,
         max: usize,
-    ) -> Boxed<'a, Result<(Vec<BlockHash>, bool), StoreError>>;
+    ) -> Boxed<'a, Result<(Vec<Listed>, bool), StoreError>>;
     /// Writes, reads and removes a small object: `Ok` with remarks for the operator (for example:
     /// conditional PUT is not kept), or why the store is unusable.
     fn probe(&self) -> Boxed<'_, Result<Vec<String>, StoreError>>;

@@ -7,14 +7,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use vocab::{BlockHash, StoreId};
+use vocab::{BlockHash, StoreId, Time};
 
-use crate::{BlockKey, Boxed, Put, Store, StoreError};
+use crate::{BlockKey, Boxed, Listed, Put, Store, StoreError};
+
+/// Objects, and when they were put.
+type Objects = BTreeMap<BlockKey, (Bytes, Time)>;
 
 /// A content store that forgets.
 #[derive(Debug, Default)]
 pub struct Memory {
-    objects: Mutex<BTreeMap<BlockKey, Bytes>>,
+    objects: Mutex<Objects>,
 }
 
 impl Memory {
@@ -24,31 +27,29 @@ impl Memory {
         Self::default()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<BlockKey, Bytes>> {
+    fn lock(&self) -> MutexGuard<'_, Objects> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self, key: &BlockKey, from: u64, len: u64) -> Result<Bytes, StoreError> {
-        let object = self.lock().get(key).cloned().ok_or(StoreError::NotFound)?;
+        let (object, _) = self.lock().get(key).cloned().ok_or(StoreError::NotFound)?;
         let clamp = |at: u64| usize::try_from(at).map_or(object.len(), |at| at.min(object.len()));
         Ok(object.slice(clamp(from)..clamp(from.saturating_add(len))))
     }
 
-    fn keys(
-        &self,
-        domain: StoreId,
-        after: Option<BlockHash>,
-        max: usize,
-    ) -> (Vec<BlockHash>, bool) {
+    fn keys(&self, domain: StoreId, after: Option<BlockHash>, max: usize) -> (Vec<Listed>, bool) {
         let start = match after {
             Some(hash) => Bound::Excluded(BlockKey { domain, hash }),
             None => Bound::Included(BlockKey { domain, hash: BlockHash([0; 32]) }),
         };
         let last = BlockKey { domain, hash: BlockHash([0xff; 32]) };
         let objects = self.lock();
-        let mut rest = objects.range((start, Bound::Included(last))).map(|(key, _)| key.hash);
-        let hashes = rest.by_ref().take(max).collect();
-        (hashes, rest.next().is_some())
+        let mut rest = objects.range((start, Bound::Included(last))).map(|(key, object)| {
+            let (bytes, modified) = object;
+            Listed { hash: key.hash, bytes: bytes.len() as u64, modified: *modified }
+        });
+        let listed = rest.by_ref().take(max).collect();
+        (listed, rest.next().is_some())
     }
 }
 
@@ -58,7 +59,7 @@ impl Store for Memory {
             Ok(match self.lock().entry(*key) {
                 Entry::Occupied(_) => Put::Present,
                 Entry::Vacant(place) => {
-                    place.insert(object);
+                    place.insert((object, reactor::clock::wall()));
                     Put::Created
                 }
             })
@@ -86,7 +87,7 @@ impl Store for Memory {
         domain: StoreId,
         after: Option<BlockHash>,
         max: usize,
-    ) -> Boxed<'a, Result<(Vec<BlockHash>, bool), StoreError>> {
+    ) -> Boxed<'a, Result<(Vec<Listed>, bool), StoreError>> {
         Box::pin(async move { Ok(self.keys(domain, after, max)) })
     }
 

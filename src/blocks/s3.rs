@@ -12,14 +12,14 @@ mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use aws_sdk_s3::{Client, primitives::ByteStream};
+use aws_sdk_s3::{Client, primitives::ByteStream, types::Object};
 use bytes::Bytes;
 pub use config::{S3Config, S3Credentials};
 use retry::Retry;
-use vocab::{BlockHash, StoreId};
+use vocab::{BlockHash, StoreId, Time};
 
 use crate::{
-    BlockKey, Boxed, Put, Store, StoreError,
+    BlockKey, Boxed, Listed, Put, Store, StoreError,
     key::{domain_path, parse_hash},
     s3::error::{classify, is_status},
 };
@@ -113,19 +113,19 @@ impl S3 {
         }
     }
 
-    /// Names below `dir` above `after`, in the server's order, and whether more follow.
+    /// Objects below `dir` above `after`, in the server's order, and whether more follow.
     async fn list_once(
         &self,
         dir: &str,
         after: Option<&str>,
         max: usize,
-    ) -> Result<(Vec<String>, bool), StoreError> {
+    ) -> Result<(Vec<Object>, bool), StoreError> {
         let list = self.client.list_objects_v2().bucket(&self.bucket).prefix(dir);
         let list = list.set_start_after(after.map(Into::into));
         let max = i32::try_from(max.min(LIST_KEYS_MAX)).expect("at most LIST_KEYS_MAX");
         let page = list.max_keys(max).send().await.map_err(|error| classify(dir, &error))?;
         let more = page.is_truncated().unwrap_or(false);
-        Ok((page.contents.into_iter().flatten().filter_map(|found| found.key).collect(), more))
+        Ok((page.contents.unwrap_or_default(), more))
     }
 
     async fn list_hashes(
@@ -133,30 +133,32 @@ impl S3 {
         domain: StoreId,
         after: Option<BlockHash>,
         max: usize,
-    ) -> Result<(Vec<BlockHash>, bool), StoreError> {
+    ) -> Result<(Vec<Listed>, bool), StoreError> {
         let dir = format!("{}{}/", self.prefix, domain_path(domain));
         let mut last = after.map(|hash| self.name(&BlockKey { domain, hash }));
-        let mut hashes = Vec::new();
+        let mut listed = Vec::new();
         loop {
             // One more than asked for tells whether more follow.
-            let wanted = max.saturating_add(1) - hashes.len();
+            let wanted = max.saturating_add(1) - listed.len();
             let page = || self.list_once(&dir, last.as_deref(), wanted);
-            let (names, more) = self.retry.run(page).await?;
-            for name in names {
+            let (objects, more) = self.retry.run(page).await?;
+            for object in objects {
+                let Some(name) = object.key() else { continue };
                 // Our names have one length and depth, so every sane order is the hashes' order.
                 // Relying on another one would let garbage collection skip or repeat.
-                if last.as_ref().is_some_and(|last| *last >= name) {
+                if last.as_deref().is_some_and(|last| last >= name) {
                     return Err(StoreError::Refused(format!("{dir}: listed out of order")));
                 }
-                hashes.extend(name.rsplit('/').next().and_then(parse_hash));
-                last = Some(name);
+                let hash = name.rsplit('/').next().and_then(parse_hash);
+                listed.extend(hash.map(|hash| listed_of(hash, &object)));
+                last = Some(name.to_owned());
             }
-            if hashes.len() > max {
-                hashes.truncate(max);
-                return Ok((hashes, true));
+            if listed.len() > max {
+                listed.truncate(max);
+                return Ok((listed, true));
             }
             if !more {
-                return Ok((hashes, false));
+                return Ok((listed, false));
             }
         }
     }
@@ -197,6 +199,14 @@ impl S3 {
     }
 }
 
+/// An object of no known age counts as one of now: it is not garbage yet.
+fn listed_of(hash: BlockHash, object: &Object) -> Listed {
+    let modified =
+        object.last_modified().map(|at| Time { seconds: at.secs(), nanos: at.subsec_nanos() });
+    let bytes = object.size().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default();
+    Listed { hash, bytes, modified: modified.unwrap_or_else(reactor::clock::wall) }
+}
+
 impl Store for S3 {
     fn put<'a>(&'a self, key: &'a BlockKey, object: Bytes) -> Boxed<'a, Result<Put, StoreError>> {
         Box::pin(async move {
@@ -230,7 +240,7 @@ impl Store for S3 {
         domain: StoreId,
         after: Option<BlockHash>,
         max: usize,
-    ) -> Boxed<'a, Result<(Vec<BlockHash>, bool), StoreError>> {
+    ) -> Boxed<'a, Result<(Vec<Listed>, bool), StoreError>> {
         Box::pin(self.list_hashes(domain, after, max))
     }
 

@@ -17,7 +17,7 @@ use vocab::{
     limits::{BLOCK_BYTES, FRAME_BYTES},
 };
 
-use crate::{BlockKey, Boxed, Codec, Content, Filesystem, Memory, Put, Store, StoreError};
+use crate::{BlockKey, Boxed, Codec, Content, Filesystem, Listed, Memory, Put, Store, StoreError};
 
 const FRAME: usize = FRAME_BYTES as usize;
 const CODECS: [Codec; 3] = [Codec::None, Codec::Lz4, Codec::Zstd];
@@ -94,7 +94,7 @@ async fn lists_in_order(store: &dyn Store) {
     for page in [1, 2, 7, 41, 42, 1000] {
         let (mut listed, mut pages) = (Vec::new(), 0);
         loop {
-            let (some, more) = store.list(domain, listed.last().copied(), page).await.unwrap();
+            let (some, more) = list(store, domain, listed.last().copied(), page).await.unwrap();
             assert!(some.len() <= page && (!more || some.len() == page));
             listed.extend(some);
             pages += 1;
@@ -107,11 +107,25 @@ async fn lists_in_order(store: &dyn Store) {
     }
     let after = Some(BlockHash([0x0b; 32]));
     let above = hashes.iter().copied().filter(|&hash| Some(hash) > after).collect();
-    assert_eq!(store.list(domain, after, 1000).await, Ok((above, false)));
+    assert_eq!(list(store, domain, after, 1000).await, Ok((above, false)));
+    let (all, _) = store.list(domain, None, 1).await.unwrap();
+    let age = reactor::clock::wall().seconds - all[0].modified.seconds;
+    assert!(all[0].bytes == 1 && (-60..600).contains(&age), "{all:?}, {age} s");
     for hash in hashes {
         store.delete(&BlockKey { domain, hash }).await.unwrap();
     }
     assert_eq!(store.list(domain, None, 10).await, Ok((vec![], false)));
+}
+
+/// The hashes of a listing.
+pub(crate) async fn list(
+    store: &dyn Store,
+    domain: StoreId,
+    after: Option<BlockHash>,
+    max: usize,
+) -> Result<(Vec<BlockHash>, bool), StoreError> {
+    let (listed, more) = store.list(domain, after, max).await?;
+    Ok((listed.iter().map(|object| object.hash).collect(), more))
 }
 
 async fn blocks_of_every_shape(store: Arc<dyn Store>, codec: Codec) {
@@ -316,7 +330,7 @@ impl Store for Counted {
         domain: StoreId,
         after: Option<BlockHash>,
         max: usize,
-    ) -> Boxed<'a, Result<(Vec<BlockHash>, bool), StoreError>> {
+    ) -> Boxed<'a, Result<(Vec<Listed>, bool), StoreError>> {
         self.0.list(domain, after, max)
     }
 

@@ -208,6 +208,16 @@ pub enum Command {
         /// When.
         now: Time,
     },
+    /// Objects of the store's domain were found in a content store. Those that no content store
+    /// counts are condemned since then, so that the collector takes them: their PUT was never
+    /// followed by a `SetBlock`, or their deletion was undone by a power cut. An upload that is
+    /// under way counts the object as a condemned one.
+    Condemn {
+        /// The content store.
+        content: String,
+        /// Which, and when each was made.
+        found: Vec<(BlockHash, Time)>,
+    },
     /// Marks condemned blocks as being deleted: from here on a reference needs a new PUT. Blocks
     /// that were referenced again meanwhile are left out of the outcome.
     DeleteBegin {
@@ -288,6 +298,8 @@ pub enum Outcome {
         /// Gone.
         done: bool,
     },
+    /// `Condemn`: which are condemned now and were not counted before.
+    Condemned(Vec<BlockHash>),
     /// `DeleteBegin`: which may be deleted now.
     Deleting(Vec<BlockHash>),
 }

@@ -38,6 +38,11 @@ pub(crate) fn content(name: &str) -> Vec<u8> {
     tagged(CONTENT, name.as_bytes())
 }
 
+/// The names of all content stores.
+pub(crate) fn contents() -> (Vec<u8>, Vec<u8>) {
+    (vec![CONTENT], vec![CONTENT + 1])
+}
+
 pub(crate) fn share_totals(share: ShareId) -> Vec<u8> {
     tagged(SHARE_TOTALS, &share.0.to_be_bytes())
 }
@@ -147,6 +152,21 @@ pub(crate) fn count(content: ContentId, hash: BlockHash) -> [u8; 36] {
     key[..4].copy_from_slice(&content.0.to_be_bytes());
     key[4..].copy_from_slice(&hash.0);
     key
+}
+
+/// The counts of a content store above one.
+pub(crate) fn counts_after(content: ContentId, after: Option<BlockHash>) -> (Vec<u8>, Vec<u8>) {
+    let mut from = content.0.to_be_bytes().to_vec();
+    if let Some(after) = after {
+        from.extend_from_slice(&after.0);
+        from.push(0);
+    }
+    (from, content.0.saturating_add(1).to_be_bytes().to_vec())
+}
+
+/// Which block a count's key names.
+pub(crate) fn counted_of(key: &[u8]) -> Option<BlockHash> {
+    Some(BlockHash(key.get(4..)?.try_into().ok()?))
 }
 
 fn tagged(tag: u8, rest: &[u8]) -> Vec<u8> {

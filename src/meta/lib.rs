@@ -66,6 +66,21 @@ pub struct BlockEntry {
     pub watermark: Sequence,
 }
 
+/// A block that the store counts in a content store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Its identity.
+    pub hash: BlockHash,
+    /// Plain bytes; 0 for an object that a sweep found and nobody has read.
+    pub stored_len: u32,
+    /// Map entries that name it.
+    pub references: u64,
+    /// Since when none does.
+    pub since: Option<Time>,
+    /// Its object may be gone already.
+    pub is_deleting: bool,
+}
+
 /// A share's root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShareRoot {
@@ -338,6 +353,21 @@ impl Store {
     ) -> Result<Vec<BlockHash>, Error> {
         let content = content.to_owned();
         let ask = move |core: &Core| core.read(|view| read::condemned(view, &content, before, max));
+        self.threads.ask(ask).await
+    }
+
+    /// Blocks that the store counts in a content store, in order of their hashes, above `after`.
+    ///
+    /// # Errors
+    /// `Io`, `Corrupt`.
+    pub async fn counted(
+        &self,
+        content: &str,
+        after: Option<BlockHash>,
+        max: usize,
+    ) -> Result<Vec<Counted>, Error> {
+        let content = content.to_owned();
+        let ask = move |core: &Core| core.read(|view| read::counted(view, &content, after, max));
         self.threads.ask(ask).await
     }
 

@@ -5,7 +5,7 @@ use vocab::{
 };
 
 use crate::{
-    BlockEntry, DirEntry, DirPage, ShareRoot, Totals,
+    BlockEntry, Counted, DirEntry, DirPage, ShareRoot, Totals,
     command::DataState,
     engine::{Space, View},
     key::{self, ContentId},
@@ -100,7 +100,7 @@ pub(crate) fn is_stored(view: &dyn View, content: &str, hash: BlockHash) -> Resu
     let Some(content) = content_id(view, content)? else { return Ok(false) };
     let count: Option<Count> = get(view, Space::Counts, &key::count(content, hash))?;
     Ok(count.is_some_and(|count| match count.state {
-        CountState::Live | CountState::Condemned(_) => true,
+        CountState::Live | CountState::Condemned(_) => count.stored_len > 0,
         CountState::Deleting(_) => false,
     }))
 }
@@ -172,6 +172,43 @@ pub(crate) fn condemned(
         Ok(hashes.len() < max)
     })?;
     Ok(hashes)
+}
+
+/// Counts of a content store in order of their hashes, after one.
+pub(crate) fn counted(
+    view: &dyn View,
+    content: &str,
+    after: Option<BlockHash>,
+    max: usize,
+) -> Result<Vec<Counted>, Error> {
+    let Some(content) = content_id(view, content)? else { return Ok(Vec::new()) };
+    let mut counted = Vec::new();
+    let (from, to) = key::counts_after(content, after);
+    scan(view, Space::Counts, (&from, &to), |key, count: Count| {
+        if counted.len() < max {
+            let hash = key::counted_of(key).ok_or_else(|| broken("a short key", &key))?;
+            let Count { count: references, stored_len, state } = count;
+            let (since, is_deleting) = match state {
+                CountState::Live => (None, false),
+                CountState::Condemned(since) => (Some(since), false),
+                CountState::Deleting(since) => (Some(since), true),
+            };
+            counted.push(Counted { hash, stored_len, references, since, is_deleting });
+        }
+        Ok(counted.len() < max)
+    })?;
+    Ok(counted)
+}
+
+/// The numbers of all content stores.
+pub(crate) fn content_ids(view: &dyn View) -> Result<Vec<ContentId>, Error> {
+    let mut ids = Vec::new();
+    let (from, to) = key::contents();
+    scan(view, Space::Misc, (&from, &to), |key, Number(id)| {
+        ids.push(u32::try_from(id).map(ContentId).map_err(|_| broken("content id", &key))?);
+        Ok(true)
+    })?;
+    Ok(ids)
 }
 
 /// The number of a content store; `None` when no share rests in it.

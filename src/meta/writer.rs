@@ -148,6 +148,7 @@ impl<'a> Writer<'a> {
             | Outcome::Done
             | Outcome::NeedPut
             | Outcome::Reaped { .. }
+            | Outcome::Condemned(_)
             | Outcome::Deleting(_) => {}
         }
     }

@@ -57,6 +57,8 @@ pub struct Config {
     pub gc_grace: Duration,
     /// How often such blocks are looked for.
     pub gc_interval: Duration,
+    /// How often all objects of the content stores are compared with the counts.
+    pub sweep_interval: Duration,
 }
 
 impl Config {
@@ -71,6 +73,7 @@ impl Config {
             upload_core: None,
             gc_grace: Duration::from_secs(600),
             gc_interval: Duration::from_secs(60),
+            sweep_interval: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -302,6 +305,17 @@ impl Payload {
         self.everywhere(move |slice| async move { slice.drain(patience).await })
             .into_iter()
             .collect()
+    }
+
+    /// Has a place's garbage collected from now on, also when no share was on it at the start.
+    pub fn collect(&self, place: &Place) {
+        self.inner.uploader.collect(place.clone());
+    }
+
+    /// Runs a round of garbage collection over all places.
+    #[must_use]
+    pub fn gc(&self, round: upload::garbage::Round) -> upload::Events {
+        self.inner.uploader.gc(round)
     }
 
     /// Forgets all clean blocks, so that reads come from the content store. Blocking: on a plain

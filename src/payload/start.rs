@@ -54,6 +54,7 @@ pub(crate) fn start(
         jobs_max: UPLOAD_JOBS_MAX,
         gc_grace: config.gc_grace,
         gc_interval: config.gc_interval,
+        sweep_interval: config.sweep_interval,
     })
     .map_err(|error| format!("cannot start the uploader: {error}"))?;
     let by_share = Arc::new(by_share(&places)?);

@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Stop(Stop),
     /// Show what the server does and where
     Status(Status),
+    /// Delete what nobody refers to from the content stores; asks the server when one runs
+    Gc(Gc),
     /// Write, show, edit or check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -97,6 +99,20 @@ pub(crate) struct Status {
     /// How it is printed
     #[arg(short, long, value_enum, default_value = "table")]
     pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Gc {
+    /// Only look, and say what would be deleted
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// What is unreferenced, or counted by nobody, for less than this stays [default: the
+    /// configuration's upload.gc_grace]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) grace: Option<String>,
+    /// The process id's file of the server, when one runs
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,13 +1,13 @@
 //! Metrics, health and status over HTTP: on the metrics port, and on a socket beside the pid file.
 //!
-//! Nothing here changes anything, except `POST /debug/drop-cache`, which is for tests and for
-//! operators who suspect the cache, and `POST /debug/durability`, until there is a control plane:
-//! only this machine may ask for them, and no web page.
+//! Nothing here changes anything, except what is below `/debug`, which is for operators and tests:
+//! only this machine may ask for it, and no web page.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    body::Body,
     extract::{ConnectInfo, State, connect_info::Connected},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -15,14 +15,20 @@ use axum::{
     serve::IncomingStream,
 };
 use serde_json::{Value as Json, json};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::mpsc::UnboundedReceiver,
+};
 use trace::{info, stamp};
+use upload::garbage::Round;
 use vocab::durable::Grade;
 
 use crate::{
     board::{Board, Phase},
     config::values::Scalar,
     metrics,
+    rooms::Rooms,
+    upkeep,
 };
 
 /// How long a reactor may take to answer before it counts as stuck.
@@ -66,6 +72,7 @@ pub(crate) fn router(sources: Sources) -> Router {
         .route("/status", get(status))
         .route("/debug/drop-cache", post(drop_cache))
         .route("/debug/durability", post(durability))
+        .route("/debug/gc", post(gc))
         .with_state(sources)
 }
 
@@ -140,31 +147,83 @@ pub(crate) async fn stuck(board: &Board) -> Vec<usize> {
     stuck
 }
 
+/// Why something is not done.
+struct Refused(StatusCode, String);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        reply(self.0, &json!({"error": self.1}))
+    }
+}
+
+/// The rooms, for somebody who may change something.
+fn trusted<'a>(
+    sources: &'a Sources,
+    peer: Peer,
+    headers: &HeaderMap,
+) -> Result<&'a Arc<Rooms>, Refused> {
+    if !is_trusted(peer, headers) {
+        return Err(Refused(StatusCode::FORBIDDEN, "only from this machine".to_owned()));
+    }
+    let away = || Refused(StatusCode::SERVICE_UNAVAILABLE, "not ready yet".to_owned());
+    sources.board.rooms().ok_or_else(away)
+}
+
+/// Lines of JSON as they come.
+fn lines<T: Send + 'static>(
+    mut events: UnboundedReceiver<T>,
+    show: impl Fn(T) -> Json + Send + 'static,
+) -> Response {
+    let next = move |cx: &mut std::task::Context<'_>| {
+        let line = |event| Ok::<_, Infallible>(format!("{}\n", show(event)));
+        events.poll_recv(cx).map(|event| event.map(line))
+    };
+    let body = Body::from_stream(futures_util::stream::poll_fn(next));
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}
+
+/// Runs a round of garbage collection, and says line by line how it goes. Asked for with
+/// `{"dry_run": false, "grace_ms": 0}` or less.
+async fn gc(
+    State(sources): State<Sources>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    body: String,
+) -> Result<Response, Refused> {
+    let rooms = trusted(&sources, peer, &headers)?;
+    let asked = asked(&body)?;
+    let grace = asked["grace_ms"].as_u64().map_or(rooms.gc_grace, Duration::from_millis);
+    let is_dry = asked["dry_run"].as_bool().unwrap_or_default();
+    let round = Round { is_dry, grace, is_offline: false };
+    Ok(lines(rooms.payload.gc(round), |event| upkeep::garbage(&event)))
+}
+
+/// What a request's body says; an empty one says nothing.
+fn asked(body: &str) -> Result<Json, Refused> {
+    if body.is_empty() {
+        return Ok(json!({}));
+    }
+    serde_json::from_str(body)
+        .map_err(|error| Refused(StatusCode::BAD_REQUEST, format!("the body is no JSON: {error}")))
+}
+
 /// Uploads what is dirty and forgets what is clean, so that reads come from the content store.
 async fn drop_cache(
     State(sources): State<Sources>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     headers: HeaderMap,
-) -> Response {
-    if !is_trusted(peer, &headers) {
-        return reply(StatusCode::FORBIDDEN, &json!({"error": "only from this machine"}));
-    }
-    let Some(rooms) = sources.board.rooms() else {
-        return reply(StatusCode::SERVICE_UNAVAILABLE, &json!({"error": "not ready yet"}));
-    };
-    let payload = rooms.payload.clone();
+) -> Result<Response, Refused> {
+    let payload = trusted(&sources, peer, &headers)?.payload.clone();
     let drop = tokio::task::spawn_blocking(move || {
         payload.drain(DRAIN_PATIENCE).map(|()| payload.drop_clean())
     });
     match drop.await {
-        Ok(Ok(())) => reply(StatusCode::OK, &json!({"status": "dropped"})),
+        Ok(Ok(())) => Ok(reply(StatusCode::OK, &json!({"status": "dropped"}))),
         Ok(Err(error)) => {
-            let error = format!("dirty blocks do not come to rest: {error}");
-            reply(StatusCode::SERVICE_UNAVAILABLE, &json!({"error": error}))
+            let why = format!("dirty blocks do not come to rest: {error}");
+            Err(Refused(StatusCode::SERVICE_UNAVAILABLE, why))
         }
-        Err(error) => {
-            reply(StatusCode::INTERNAL_SERVER_ERROR, &json!({"error": error.to_string()}))
-        }
+        Err(error) => Err(Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())),
     }
 }
 

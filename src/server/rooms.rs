@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The lock of the log's folder.
-const LOCK_NAME: &str = "dittofs.lock";
+pub(crate) const LOCK_NAME: &str = "dittofs.lock";
 /// How long a content store may take to answer at start. One that is away is no reason not to
 /// start: what is cached can be read, and writes go to the log.
 const PROBE_PATIENCE: Duration = Duration::from_secs(15);
@@ -39,6 +39,8 @@ pub(crate) struct Rooms {
     pub(crate) vfs: Vfs,
     nfs: Mutex<Nfs>,
     pub(crate) nfs_address: SocketAddr,
+    /// How long garbage stays, unless somebody says otherwise.
+    pub(crate) gc_grace: Duration,
     _lock: Lock,
 }
 
@@ -87,7 +89,8 @@ impl Rooms {
         })?;
         let nfs_address = nfs.address();
         let nfs = Mutex::new(Nfs::Running(nfs));
-        Ok(Self { reactors, metadata, payload, vfs, nfs, nfs_address, _lock: lock })
+        let gc_grace = config.upload.gc_grace;
+        Ok(Self { reactors, metadata, payload, vfs, nfs, nfs_address, gc_grace, _lock: lock })
     }
 
     /// All reactors, in order.
@@ -125,7 +128,7 @@ impl Rooms {
     }
 }
 
-fn lock(dir: &Path) -> Result<Lock, String> {
+pub(crate) fn lock(dir: &Path) -> Result<Lock, String> {
     let shown = dir.display();
     std::fs::create_dir_all(dir)
         .map_err(|error| format!("cache.path {shown}: {error}; choose a folder to write to"))?;
@@ -147,12 +150,13 @@ fn data_path(config: &Config, layout: &Layout) -> payload::Config {
         upload_core: layout.upload,
         gc_grace: config.upload.gc_grace,
         gc_interval: config.upload.gc_interval,
+        sweep_interval: config.upload.sweep_interval,
         ..payload::Config::new(config.cache.path.clone())
     }
 }
 
 /// Opens the stores that shares name.
-fn metadata(config: &Config) -> Result<BTreeMap<String, meta::Store>, String> {
+pub(crate) fn metadata(config: &Config) -> Result<BTreeMap<String, meta::Store>, String> {
     let mut stores = BTreeMap::new();
     for (name, store) in &config.metadata {
         if !config.shares.iter().any(|share| share.metadata_store == *name) {
@@ -171,7 +175,7 @@ fn metadata(config: &Config) -> Result<BTreeMap<String, meta::Store>, String> {
 }
 
 /// Opens the stores that shares name, and asks each of them whether it works.
-fn content(config: &Config) -> Result<BTreeMap<String, Content>, String> {
+pub(crate) fn content(config: &Config) -> Result<BTreeMap<String, Content>, String> {
     // Ends with this function, and with it the connections it made: the uploader makes its own.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

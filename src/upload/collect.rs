@@ -1,19 +1,25 @@
-//! Garbage: blocks that nobody refers to leave the content store, after a grace.
+//! Garbage: blocks that nobody refers to leave the content store, after a grace; and when.
 //!
 //! The order is begin, delete, end: between begin and end the counts know that the object may be
 //! gone, so a crash in the middle repeats the deletion and never refers to a missing object.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use blocks::{BlockKey, StoreError};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use meta::command::{Command, Outcome};
 use vocab::{BlockHash, Error, Time};
 
-use crate::{Place, lock::Locks};
+use crate::{
+    Place,
+    garbage::{self, Report, Round, Word},
+    lock::Locks,
+};
 
 /// Blocks in one batch.
 const BATCH_MAX: usize = 64;
+/// The first sweep comes after this part of the interval.
+const FIRST_SWEEP_PART: u32 = 10;
 
 /// The collector. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -21,11 +27,21 @@ pub(crate) struct Collector {
     grace: Duration,
     locks: Locks,
     places: Rc<RefCell<Vec<Place>>>,
+    /// One round at a time.
+    round: Rc<tokio::sync::Mutex<()>>,
+}
+
+/// What [`batch`] did.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batch {
+    pub(crate) deleted: u64,
+    /// There may be more that can be deleted now.
+    pub(crate) more: bool,
 }
 
 impl Collector {
     pub(crate) fn new(grace: Duration, locks: Locks) -> Self {
-        Self { grace, locks, places: Rc::default() }
+        Self { grace, locks, places: Rc::default(), round: Rc::default() }
     }
 
     /// Adds a place, unless it is known.
@@ -39,61 +55,142 @@ impl Collector {
         }
     }
 
+    /// Deletes what is condemned, for ever.
     pub(crate) async fn run(self, interval: Duration) {
         loop {
             tokio::time::sleep(interval).await;
             let places = self.places.borrow().clone();
             for place in places {
-                while self.batch(&place).await.unwrap_or_else(|error| complain(&place, error)) {}
+                while self.batch(&place).await {}
             }
         }
     }
 
-    /// Deletes one batch. Whether there may be more that can be deleted now.
-    async fn batch(&self, place: &Place) -> Result<bool, Error> {
-        let before = earlier(reactor::clock::wall(), self.grace);
-        let content = || place.content_name.to_string();
-        let found = place.meta.condemned(&place.content_name, before, BATCH_MAX).await?;
-        // What an upload holds is about to be referred to again.
-        let held: Vec<_> =
-            found.iter().filter_map(|&hash| Some((hash, self.locks.try_lock(hash)?))).collect();
-        let hashes: Vec<BlockHash> = held.iter().map(|(hash, _)| *hash).collect();
-        if hashes.is_empty() {
-            return Ok(false);
-        }
-        let begin = Command::DeleteBegin { content: content(), hashes };
-        let Outcome::Deleting(hashes) = place.meta.submit(begin).await? else {
-            unreachable!("the outcome of DeleteBegin");
-        };
-        let mut deletes: FuturesUnordered<_> =
-            hashes.iter().map(|&hash| async move { (hash, delete(place, hash).await) }).collect();
-        let mut deleted = Vec::new();
-        while let Some((hash, done)) = deletes.next().await {
-            match done {
-                Ok(()) => deleted.push(hash),
-                Err(error) => trace::warn!(%hash, ?error, "block not deleted, will be tried again"),
+    async fn batch(&self, place: &Place) -> bool {
+        match batch(place, self.grace, &self.locks).await {
+            Ok(batch) => batch.more,
+            Err(error) => {
+                let store = place.meta.name();
+                trace::warn!(store, %error, "garbage not collected, will be tried again");
+                false
             }
         }
-        let more = !deleted.is_empty() && found.len() == BATCH_MAX;
-        if !deleted.is_empty() {
-            let end = Command::DeleteEnd { content: content(), hashes: deleted };
-            place.meta.submit(end).await?;
-        }
-        Ok(more)
     }
+
+    /// Sweeps all places, for ever. The first time comes early, so that a server that is restarted
+    /// every day sweeps too.
+    pub(crate) async fn sweep(self, interval: Duration) {
+        tokio::time::sleep(interval / FIRST_SWEEP_PART).await;
+        loop {
+            let round = Round { is_dry: false, grace: self.grace, is_offline: false };
+            self.round(round, |event| log(&event)).await;
+            tokio::time::sleep(interval).await;
+        }
+    }
+
+    /// One round over all places.
+    pub(crate) async fn round(&self, round: Round, mut tell: impl FnMut(Event)) {
+        let _one = self.round.lock().await;
+        let places = self.places.borrow().clone();
+        for place in places {
+            let mut say = |what| {
+                let (metadata, content) = (place.meta.name().into(), place.content_name.clone());
+                tell(Event { metadata, content, what });
+            };
+            let mut word = |word| say(What::Word(word));
+            let done = garbage::run(&place, round, &self.locks, &mut word).await;
+            say(match done {
+                Ok(report) => What::End(report),
+                Err(why) => What::Failed(why),
+            });
+        }
+    }
+}
+
+/// A word of a round.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The metadata store's name.
+    pub metadata: Arc<str>,
+    /// The content store's name.
+    pub content: Arc<str>,
+    /// What is said.
+    pub what: What,
+}
+
+/// See [`Event`].
+#[derive(Clone, Debug)]
+pub enum What {
+    /// The round goes on.
+    Word(Word),
+    /// It has ended here.
+    End(Report),
+    /// It has failed here.
+    Failed(String),
+}
+
+fn log(event: &Event) {
+    let Event { metadata, content, what } = event;
+    match what {
+        What::Word(Word::Progress(_)) => {}
+        What::Word(Word::Missing(hash)) => {
+            trace::error!(%metadata, %content, %hash, "a block that files refer to is missing");
+        }
+        What::End(report) => trace::info!(
+            %metadata,
+            %content,
+            objects = report.seen.objects,
+            bytes = report.seen.bytes,
+            leaked = report.leaked.objects,
+            missing = report.missing,
+            deleted = report.deleted,
+            "swept"
+        ),
+        What::Failed(why) => {
+            trace::warn!(%metadata, %content, why, "not swept, will be tried again");
+        }
+    }
+}
+
+/// Deletes one batch of what is condemned for longer than the grace.
+pub(crate) async fn batch(place: &Place, grace: Duration, locks: &Locks) -> Result<Batch, Error> {
+    let before = earlier(reactor::clock::wall(), grace);
+    let content = || place.content_name.to_string();
+    let found = place.meta.condemned(&place.content_name, before, BATCH_MAX).await?;
+    // What an upload holds is about to be referred to again.
+    let held: Vec<_> =
+        found.iter().filter_map(|&hash| Some((hash, locks.try_lock(hash)?))).collect();
+    let hashes: Vec<BlockHash> = held.iter().map(|(hash, _)| *hash).collect();
+    if hashes.is_empty() {
+        return Ok(Batch { deleted: 0, more: false });
+    }
+    let begin = Command::DeleteBegin { content: content(), hashes };
+    let Outcome::Deleting(hashes) = place.meta.submit(begin).await? else {
+        unreachable!("the outcome of DeleteBegin");
+    };
+    let mut deletes: FuturesUnordered<_> =
+        hashes.iter().map(|&hash| async move { (hash, delete(place, hash).await) }).collect();
+    let mut deleted = Vec::new();
+    while let Some((hash, done)) = deletes.next().await {
+        match done {
+            Ok(()) => deleted.push(hash),
+            Err(error) => trace::warn!(%hash, ?error, "block not deleted, will be tried again"),
+        }
+    }
+    let count = deleted.len() as u64;
+    if !deleted.is_empty() {
+        let end = Command::DeleteEnd { content: content(), hashes: deleted };
+        place.meta.submit(end).await?;
+    }
+    Ok(Batch { deleted: count, more: count > 0 && found.len() == BATCH_MAX })
 }
 
 async fn delete(place: &Place, hash: BlockHash) -> Result<(), StoreError> {
     place.content.store.delete(&BlockKey { domain: place.meta.id(), hash }).await
 }
 
-fn complain(place: &Place, error: Error) -> bool {
-    trace::warn!(store = place.meta.name(), %error, "garbage not collected, will be tried again");
-    false
-}
-
 /// The time a while before.
-fn earlier(now: Time, while_before: Duration) -> Time {
+pub(crate) fn earlier(now: Time, while_before: Duration) -> Time {
     let seconds = i64::try_from(while_before.as_secs()).unwrap_or(i64::MAX);
     let nanos = while_before.subsec_nanos();
     let borrow = i64::from(now.nanos < nanos);

@@ -314,6 +314,7 @@ impl Vfs {
             Err(error) => return Err(refusal(&name, &place, error)),
         };
         let Outcome::Share(root) = outcome else { unreachable!("the outcome of ShareCreate") };
+        self.inner.payload.collect(&place);
         self.inner.shares.add(Share {
             id: root.share,
             store: place.meta.id(),

@@ -391,6 +391,31 @@ impl Server {
         kib.expect("a number") << 10
     }
 
+    /// Runs a command of the program on this server's configuration; what it printed.
+    ///
+    /// # Panics
+    /// When it fails.
+    #[must_use]
+    pub fn run(&self, args: &[&str]) -> String {
+        let (status, out, err) = self.try_run(args);
+        assert!(status.success(), "{args:?}: {out}{err}");
+        out
+    }
+
+    /// The same, with how it ended, what it printed, and what it complained of.
+    ///
+    /// # Panics
+    /// When there is no program.
+    #[must_use]
+    pub fn try_run(&self, args: &[&str]) -> (ExitStatus, String, String) {
+        let mut command = Command::new(dittofs());
+        command.args(args).arg("--config").arg(self.dir.join("config.yaml"));
+        command.arg("--pid-file").arg(self.dir.join("pid"));
+        let done = command.output().expect("the program runs");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        (done.status, text(done.stdout), text(done.stderr))
+    }
+
     /// Is it ours (and not ganesha in its place)?
     #[must_use]
     pub fn is_ours(&self) -> bool {

@@ -296,3 +296,44 @@ pub(super) fn used_and_totals_add_up(f: &Fixture) {
     assert_eq!((totals().bytes_used, totals().bytes_stored), (2000, 1000));
     f.check();
 }
+
+pub(super) fn objects_that_nobody_counts_are_condemned(f: &Fixture) {
+    let file = f.file(f.root, "file");
+    put(f, file, 0, (1, FULL), 1);
+    let other = f.share_create("/other", "elsewhere").expect("share");
+    put(f, f.file(other.root, "file"), 0, (2, FULL), 1);
+    let before = stored(f);
+    let condemn = |bytes: &[u8]| {
+        let found = bytes.iter().map(|&byte| (hash(byte), at(5))).collect();
+        match f.submit(Command::Condemn { content: "content".into(), found }) {
+            Ok(Outcome::Condemned(hashes)) => hashes,
+            other => panic!("{other:?}"),
+        }
+    };
+    // What any content store of the domain counts stays.
+    assert_eq!(condemn(&[1, 2, 3, 4, 5]), [hash(3), hash(4), hash(5)]);
+    assert_eq!(condemn(&[3]), [], "once");
+    assert_eq!(condemned(f), [hash(3), hash(4), hash(5)], "since they were made");
+    assert_eq!((stored(f), is_stored(f, 3)), (before, false), "nobody knows what is in it");
+    f.check();
+    // An upload that was under way: it must have put the object itself.
+    assert!(matches!(f.set_block(file, 1, (3, 100), 2, false), Ok(Outcome::NeedPut)));
+    put(f, file, 1, (3, 100), 2);
+    assert_eq!((stored(f), is_stored(f, 3)), (before + 100, true));
+    assert_eq!(condemned(f), [hash(4), hash(5)]);
+    f.check();
+    assert_eq!(delete_begin(f, &[3, 4]), [hash(4)]);
+    assert_eq!(f.set_block(file, 2, (4, 100), 3, true).err(), Some(Error::Busy));
+    delete_end(f, &[4]);
+    put(f, file, 2, (4, 100), 3);
+    let all = wait(f.store.counted("content", None, 9)).expect("counted");
+    let row = |c: &crate::Counted| (c.hash.0[0], c.stored_len, c.references, c.since.is_some());
+    let rows: Vec<_> = all.iter().map(row).collect();
+    assert_eq!(
+        rows,
+        [(1, FULL, 1, false), (3, 100, 1, false), (4, 100, 1, false), (5, 0, 0, true)]
+    );
+    assert_eq!(wait(f.store.counted("content", Some(hash(1)), 2)).expect("counted"), all[1..3]);
+    assert_eq!(wait(f.store.counted("nowhere", None, 9)).expect("counted"), []);
+    f.check();
+}

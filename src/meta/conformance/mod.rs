@@ -63,7 +63,8 @@ conformance! {
         deletion_runs_to_its_end, older_blocks_never_win, truncates_cut_the_map,
         blocks_older_than_a_truncate_are_refused,
         a_truncate_does_not_cut_what_came_after_it, a_block_of_zeroes_keeps_its_watermark,
-        orphans_are_reaped_in_steps, gone_inodes_take_nothing, used_and_totals_add_up;
+        objects_that_nobody_counts_are_condemned, orphans_are_reaped_in_steps,
+        gone_inodes_take_nothing, used_and_totals_add_up;
     model: random_commands_match_the_model;
 }
 

@@ -5,6 +5,7 @@
 //! | not counted | | needs a PUT first | `SetBlock` after a PUT |
 //! | live | above 0 | one more | the last reference going |
 //! | condemned | 0 | live again | a reference, or `DeleteBegin` |
+//! | condemned, length unknown | 0 | needs a PUT first | as condemned |
 //! | deleting | 0 | `Busy`: the deletion would take a new object too | `DeleteEnd` |
 
 use vocab::{BlockHash, Error, Time};
@@ -42,6 +43,16 @@ pub(super) fn up(
             stored_change(tx, content, stored_len.into(), 0)?;
             1
         }
+        // A sweep found the object and nobody knows what is in it.
+        Some(Count { stored_len: 0, state: CountState::Condemned(since), .. }) => {
+            if !was_put {
+                return Ok(Up::NeedPut);
+            }
+            tx.remove(Space::Misc, &key::condemned(content, since, hash));
+            stored_change(tx, content, stored_len.into(), 0)?;
+            1
+        }
+        Some(Count { state: CountState::Deleting(_), .. }) => return Err(Error::Busy),
         Some(Count { stored_len: known, .. }) if known != stored_len => {
             return Err(broken("another length for the same hash", &hash));
         }
@@ -50,7 +61,6 @@ pub(super) fn up(
             tx.remove(Space::Misc, &key::condemned(content, since, hash));
             1
         }
-        Some(Count { state: CountState::Deleting(_), .. }) => return Err(Error::Busy),
     };
     tx.put(Space::Counts, &key, &Count { count, stored_len, state: CountState::Live });
     Ok(Up::Counted)
@@ -96,6 +106,32 @@ pub(super) fn put_in_vain(
     condemn(tx, content, hash, &mut count, now);
     tx.put(Space::Counts, &key, &count);
     Ok(())
+}
+
+/// `Condemn`. An object that another content store of this domain counts is left alone: both may be
+/// names of one place.
+pub(super) fn condemn_found(
+    tx: &mut Tx<'_>,
+    content: &str,
+    found: &[(BlockHash, Time)],
+) -> Result<Outcome, Error> {
+    let content = content_id(tx, content)?;
+    let all = crate::read::content_ids(tx)?;
+    let mut condemned = Vec::new();
+    for &(hash, since) in found {
+        let mut is_counted = false;
+        for &content in &all {
+            let count: Option<Count> = tx.get(Space::Counts, &key::count(content, hash))?;
+            is_counted |= count.is_some();
+        }
+        if !is_counted {
+            let mut count = Count { count: 0, stored_len: 0, state: CountState::Live };
+            condemn(tx, content, hash, &mut count, since);
+            tx.put(Space::Counts, &key::count(content, hash), &count);
+            condemned.push(hash);
+        }
+    }
+    Ok(Outcome::Condemned(condemned))
 }
 
 /// `DeleteBegin`. Repeating it is fine: after a crash, nobody knows which objects are gone.

@@ -72,6 +72,7 @@ fn dispatch(tx: &mut Tx<'_>, command: &Command) -> Result<Outcome, Error> {
             blocks::set(tx, *inode, &new, *data, *now)
         }
         Command::Reap { inode, blocks_max, now } => reap::reap(tx, *inode, *blocks_max, *now),
+        Command::Condemn { content, found } => counts::condemn_found(tx, content, found),
         Command::DeleteBegin { content, hashes } => counts::delete_begin(tx, content, hashes),
         Command::DeleteEnd { content, hashes } => counts::delete_end(tx, content, hashes),
     }

@@ -1,12 +1,18 @@
 //! Objects leave the content store once nobody refers to them, and not before.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
+use blocks::{BlockKey, Content};
+use meta::command::{Command, Outcome};
 use reactor::rng::Rng;
-use vocab::limits::BLOCK_BYTES;
+use upload::{
+    collect::What,
+    garbage::{Report, Round, Word},
+};
+use vocab::{BlockHash, limits::BLOCK_BYTES};
 
 use super::{
-    Server,
+    Config, Server,
     plain::{block, write_all},
     seed,
 };
@@ -71,15 +77,16 @@ fn an_orphan_of_an_earlier_life_is_reaped() {
     server.until("the object gone", |server| server.store.objects(domain) == 0);
 }
 
-/// The collector with no grace against uploads of the same few contents: a dedup hit must never
-/// refer to an object that is being deleted.
+/// The collector and sweeps with no grace against uploads of the same few contents: a dedup
+/// hit must never refer to an object that is being deleted.
 #[test]
 fn a_hit_never_refers_to_a_deleted_object() {
     let seed = seed();
     let mut rng = Rng::from_seed(seed);
     let server = Server::start(2, |config| {
-        config.gc_interval = std::time::Duration::from_millis(1);
-        config.settle = std::time::Duration::from_millis(1);
+        config.gc_interval = Duration::from_millis(1);
+        config.sweep_interval = Duration::from_millis(10);
+        config.settle = Duration::from_millis(1);
     });
     server.store.is_lazy.store(true, SeqCst);
     let files: Vec<_> = (0..4).map(|n| server.create(&format!("f{n}"))).collect();
@@ -100,4 +107,88 @@ fn a_hit_never_refers_to_a_deleted_object() {
         }
     }
     assert!(server.store.deletes.load(SeqCst) > 0, "seed {seed}: the collector ran");
+    assert!(server.store.lists.load(SeqCst) > 1, "seed {seed}: sweeps ran");
+}
+
+/// Nothing is uploaded or deleted unless asked for.
+fn at_rest(config: &mut Config) {
+    config.gc_interval = Duration::from_secs(3600);
+    config.settle = Duration::from_secs(3600);
+}
+
+fn gc(server: &Server, round: Round) -> (Report, Vec<BlockHash>) {
+    let mut events = server.payload().gc(round);
+    let (mut end, mut missing) = (None, Vec::new());
+    while let Some(event) = events.blocking_recv() {
+        match event.what {
+            What::Word(Word::Progress(_)) => {}
+            What::Word(Word::Missing(hash)) => missing.push(hash),
+            What::End(report) => end = Some(report),
+            What::Failed(why) => panic!("{why}"),
+        }
+    }
+    (end.expect("a round ends"), missing)
+}
+
+fn plant(server: &Server, plain: &[u8]) -> BlockHash {
+    let place = server.place();
+    let hash = Content::hash(plain);
+    let key = BlockKey { domain: place.meta.id(), hash };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(place.content.put(&key, plain)).unwrap();
+    hash
+}
+
+/// An object that was put and never entered, as a process leaves it that is killed in between.
+#[test]
+fn a_leaked_object_is_found_and_removed_and_a_missing_one_is_reported() {
+    let server = Server::start(1, at_rest);
+    let domain = server.place().meta.id();
+    let file = server.create("a");
+    server.write(file, 0, vec![1; 1000]);
+    server.write(file, BLOCK, vec![2; 1000]);
+    server.drain();
+    plant(&server, &[7; 1000]);
+    let dry = |grace| Round { is_dry: true, grace, is_offline: false };
+    let wet = |grace| Round { is_dry: false, ..dry(grace) };
+    let hour = Duration::from_secs(3600);
+    let (young, _) = gc(&server, wet(hour));
+    assert_eq!((young.seen.objects, young.live.objects, young.young.objects), (3, 2, 1));
+    assert_eq!((young.leaked.objects, young.deleted), (0, 0), "it may be an upload under way");
+    for _ in 0..2 {
+        let (looked, _) = gc(&server, dry(Duration::ZERO));
+        assert_eq!((looked.leaked.objects, looked.deleted), (1, 0));
+        assert_eq!(server.store.objects(domain), 3, "a dry round changes nothing");
+    }
+    let (done, missing) = gc(&server, wet(Duration::ZERO));
+    assert_eq!((done.leaked.objects, done.deleted, done.missing), (1, 1, 0));
+    assert_eq!((server.store.objects(domain), missing), (2, vec![]));
+
+    let lost = Content::hash(&[2; 1000]);
+    let key = BlockKey { domain, hash: lost };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(server.place().content.store.delete(&key)).unwrap();
+    let (done, missing) = gc(&server, wet(Duration::ZERO));
+    assert_eq!((done.missing, missing, done.deleted), (1, vec![lost], 0));
+    server.payload().drop_clean();
+    assert_eq!(server.read(file, 0, 100), vec![1; 100], "the other one is untouched");
+}
+
+/// A file whose bytes lie in the content store already, although nobody counts them.
+#[test]
+fn a_leaked_object_is_used_when_its_bytes_are_written() {
+    let server = Server::start(1, at_rest);
+    let domain = server.place().meta.id();
+    let hash = plant(&server, &[1; 1000]);
+    let found = vec![(hash, vocab::Time::default())];
+    let condemn = Command::Condemn { content: "content".to_owned(), found };
+    assert!(matches!(server.submit(condemn), Ok(Outcome::Condemned(hashes)) if hashes == [hash]));
+    let file = server.create("a");
+    server.write(file, 0, vec![1; 1000]);
+    server.drain();
+    let round = Round { is_dry: false, grace: Duration::ZERO, is_offline: false };
+    assert_eq!(gc(&server, round).0.deleted, 0);
+    assert_eq!(server.store.objects(domain), 1);
+    server.payload().drop_clean();
+    assert_eq!(server.read(file, 0, BLOCK_BYTES), vec![1; 1000]);
 }

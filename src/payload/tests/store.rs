@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use blocks::{BlockKey, Boxed, Memory, Put, Store, StoreError};
+use blocks::{BlockKey, Boxed, Listed, Memory, Put, Store, StoreError};
 use bytes::Bytes;
 use reactor::rng::Rng;
 use vocab::{BlockHash, StoreId};
@@ -27,6 +27,7 @@ pub(crate) struct Faulty {
     pub(crate) puts: AtomicU64,
     pub(crate) gets: AtomicU64,
     pub(crate) deletes: AtomicU64,
+    pub(crate) lists: AtomicU64,
 }
 
 impl Faulty {
@@ -97,7 +98,8 @@ impl Store for Faulty {
         domain: StoreId,
         after: Option<BlockHash>,
         max: usize,
-    ) -> Boxed<'a, Result<(Vec<BlockHash>, bool), StoreError>> {
+    ) -> Boxed<'a, Result<(Vec<Listed>, bool), StoreError>> {
+        self.lists.fetch_add(1, SeqCst);
         self.memory.list(domain, after, max)
     }
 

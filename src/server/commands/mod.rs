@@ -1,8 +1,10 @@
 //! One file for each command, and what they share.
 
 pub(crate) mod config;
+pub(crate) mod gc;
 pub(crate) mod init;
 pub(crate) mod logs;
+pub(crate) mod online;
 pub(crate) mod quickstart;
 pub(crate) mod start;
 pub(crate) mod status;

@@ -1,19 +1,16 @@
 //! `dittofs status`: what the server does and where.
 
 use std::{
-    io::{Read, Write},
     net::{Ipv4Addr, TcpStream},
-    os::unix::net::UnixStream,
     time::Duration,
 };
 
 use comfy_table::{Table, presets};
 use serde_json::Value as Json;
 
-use super::{config, say};
+use super::{config, online, say};
 use crate::{
     cli::{Output, Status},
-    control,
     lock::Lock,
     paths,
 };
@@ -28,7 +25,7 @@ pub(crate) fn run(args: &Status) -> Result<(), String> {
             let fail = |error: std::io::Error| format!("127.0.0.1:{port}: {error}");
             let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(fail)?;
             stream.set_read_timeout(Some(PATIENCE)).map_err(fail)?;
-            ask(stream).map_err(|why| format!("127.0.0.1:{port}: {why}"))?
+            online::get(stream, "/status").map_err(|why| format!("127.0.0.1:{port}: {why}"))?
         }
         None => by_socket(args)?,
     };
@@ -44,27 +41,9 @@ fn by_socket(args: &Status) -> Result<Json, String> {
     let Some(pid) = Lock::holder(&pid_file)? else {
         return Err(format!("no server runs with {}", pid_file.display()));
     };
-    let socket = control::socket(&pid_file);
-    let fail = |why: String| format!("process {pid} runs, but {}: {why}", socket.display());
-    let stream = UnixStream::connect(&socket).map_err(|error| fail(error.to_string()))?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(|error| fail(error.to_string()))?;
-    ask(stream).map_err(fail)
-}
-
-/// GET /status, by the oldest HTTP that the server speaks: its answer ends with the connection.
-fn ask(mut stream: impl Read + Write) -> Result<Json, String> {
-    let mut answer = Vec::new();
-    stream
-        .write_all(b"GET /status HTTP/1.0\r\nHost: localhost\r\n\r\n")
-        .and_then(|()| stream.read_to_end(&mut answer))
-        .map_err(|error| error.to_string())?;
-    let answer = String::from_utf8_lossy(&answer);
-    let (head, body) = answer.split_once("\r\n\r\n").ok_or("the answer is no HTTP")?;
-    let first = head.lines().next().unwrap_or_default();
-    if !first.contains(" 200") {
-        return Err(format!("{first}; is this DittoFS?"));
-    }
-    serde_json::from_str(body).map_err(|error| format!("the answer is no status: {error}"))
+    let stream = online::connect(&pid_file, pid)?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
+    online::get(stream, "/status").map_err(|why| format!("process {pid} runs, but {why}"))
 }
 
 fn table(status: &Json) -> String {

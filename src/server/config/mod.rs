@@ -120,6 +120,8 @@ pub(crate) struct Upload {
     pub(crate) gc_grace: Duration,
     /// How often such blocks are looked for.
     pub(crate) gc_interval: Duration,
+    /// How often all objects are compared with the counts.
+    pub(crate) sweep_interval: Duration,
 }
 
 /// What is wrong with one key.

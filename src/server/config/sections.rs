@@ -304,12 +304,14 @@ fn reactors(s: &mut Section<'_>) -> Reactors {
 
 fn upload(s: &mut Section<'_>) -> Upload {
     let usual = payload::Config::new(PathBuf::new());
+    let sweep = "How often objects that nobody counts and blocks that are missing are looked for.";
     let grace = "An unreferenced block is deleted this long after its last reference went.";
     Upload {
         core: s.option("core", "The uploader's core; otherwise by the machine."),
         settle: s.value("settle", usual.settle, "A dirty block that rests this long is uploaded."),
         gc_grace: s.value("gc_grace", usual.gc_grace, grace),
         gc_interval: s.value("gc_interval", usual.gc_interval, "How often such are looked for."),
+        sweep_interval: s.value("sweep_interval", usual.sweep_interval, sweep),
     }
 }
 

@@ -1,0 +1,109 @@
+//! What upkeep has to say, as JSON for a socket and as text for a person.
+//!
+//! A command prints what it is told as JSON, by a running server or by its own hands: both look
+//! the same to whoever reads.
+
+use std::fmt::Write;
+
+use serde_json::{Value as Json, json};
+use upload::{
+    collect::{Event, What},
+    garbage::{Report, Tally, Word},
+};
+
+/// A word of a round of garbage collection.
+pub(crate) fn garbage(event: &Event) -> Json {
+    let mut shown = match &event.what {
+        What::Word(Word::Progress(report)) => report_json("progress", report),
+        What::Word(Word::Missing(hash)) => json!({"event": "missing", "hash": hash.to_string()}),
+        What::End(report) => report_json("end", report),
+        What::Failed(why) => json!({"event": "failed", "error": why}),
+    };
+    shown["metadata_store"] = json!(&*event.metadata);
+    shown["content_store"] = json!(&*event.content);
+    shown
+}
+
+fn report_json(event: &str, report: &Report) -> Json {
+    let tally = |tally: &Tally| json!({"objects": tally.objects, "bytes": tally.bytes});
+    json!({
+        "event": event,
+        "seen": tally(&report.seen),
+        "live": tally(&report.live),
+        "waiting": tally(&report.waiting),
+        "due": tally(&report.due),
+        "leaked": tally(&report.leaked),
+        "young": tally(&report.young),
+        "missing": report.missing,
+        "orphans": report.orphans,
+        "deleted": report.deleted,
+    })
+}
+
+/// The end of a round at one place, for a person.
+pub(crate) fn garbage_text(end: &Json, is_dry: bool) -> String {
+    let mut text = format!("{}:\n", place(end));
+    let mut row = |name: &str, key: &str| {
+        let objects = end[key]["objects"].as_u64().unwrap_or_default();
+        let bytes = size(end[key]["bytes"].as_u64().unwrap_or_default());
+        writeln!(text, "  {name:<34} {objects:>9}  {bytes:>10}").expect("a String");
+    };
+    row("objects", "seen");
+    row("in use", "live");
+    row("unreferenced, within the grace", "waiting");
+    row("unreferenced, due", "due");
+    row("counted by nobody, due", "leaked");
+    row("counted by nobody, within the grace", "young");
+    let mut row = |name: &str, count: u64| {
+        writeln!(text, "  {name:<34} {count:>9}").expect("a String");
+    };
+    let count = |key: &str| end[key].as_u64().unwrap_or_default();
+    let objects = |key: &str| end[key]["objects"].as_u64().unwrap_or_default();
+    row("blocks in use without an object", count("missing"));
+    match is_dry {
+        true => {
+            row("would remove inodes without a name", count("orphans"));
+            row("would delete objects", objects("due") + objects("leaked"));
+        }
+        false => {
+            row("removed inodes without a name", count("orphans"));
+            row("deleted objects", count("deleted"));
+        }
+    }
+    text
+}
+
+/// Which stores an event speaks of.
+pub(crate) fn place(event: &Json) -> String {
+    let name = |key: &str| event[key].as_str().unwrap_or("?").to_owned();
+    format!("names in {}, blocks in {}", name("metadata_store"), name("content_store"))
+}
+
+/// Bytes as a person reads them.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut unit = 0;
+    let mut tenths = bytes.saturating_mul(10) / 1024;
+    while tenths >= 10_240 && unit + 1 < UNITS.len() {
+        tenths /= 1024;
+        unit += 1;
+    }
+    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        assert_eq!(size(0), "0 B");
+        assert_eq!(size(1023), "1023 B");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size(4 << 20), "4.0 MiB");
+        assert_eq!(size(5 << 50), "5.0 PiB");
+    }
+}
