@@ -11,7 +11,7 @@ use bytes::Bytes;
 use vocab::BlockHash;
 
 use crate::{
-    BlockKey, Put, Store, StoreError,
+    BlockKey, Plain, Put, Store, StoreError,
     object::{self, Codec, Fault, Index},
 };
 
@@ -38,15 +38,19 @@ impl Content {
 
     /// The identity of a block.
     #[must_use]
-    pub fn hash(plain: &[u8]) -> BlockHash {
-        BlockHash(*blake3::hash(plain).as_bytes())
+    pub fn hash(plain: &Plain) -> BlockHash {
+        let mut hasher = blake3::Hasher::new();
+        for frame in plain.frames() {
+            hasher.update(frame);
+        }
+        BlockHash(*hasher.finalize().as_bytes())
     }
 
-    /// Puts a plain block (1 to `BLOCK_BYTES` bytes) as an object. Compresses on this thread.
+    /// Puts a plain block as an object. Compresses on this thread.
     ///
     /// # Errors
     /// The store's.
-    pub async fn put(&self, key: &BlockKey, plain: &[u8]) -> Result<Put, StoreError> {
+    pub async fn put(&self, key: &BlockKey, plain: &Plain) -> Result<Put, StoreError> {
         self.store.put(key, object::encode(&key.hash, plain, self.codec)).await
     }
 

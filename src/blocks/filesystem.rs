@@ -16,17 +16,23 @@ use std::{
 };
 
 use bytes::Bytes;
-use rustix::io::Errno;
+use rustix::{
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    io::Errno,
+};
 use tokio::sync::Semaphore;
 use vocab::{BlockHash, StoreId, Time};
 
 use crate::{
     BlockKey, Boxed, Listed, Put, Store, StoreError,
     key::{domain_path, parse_byte, parse_hash},
+    spare::{PAGE_BYTES, Spare},
 };
 
 /// Where files are written before they have their name.
 const TEMPORARY: &str = "tmp";
+/// Objects from here on are written around the page cache.
+const DIRECT_BYTES_MIN: usize = 1024 * 1024;
 /// Calls at the same time, each on a thread of its own.
 const CALLS_MAX: usize = 16;
 
@@ -143,9 +149,8 @@ impl Shared {
 
     /// Writes and syncs a file under a temporary name, then gives it its own.
     fn write(&self, path: &Path, object: &[u8]) -> Result<(), StoreError> {
-        let (temporary, mut file) = self.create_temporary()?;
-        let done = file
-            .write_all(object)
+        let (temporary, file) = self.create_temporary()?;
+        let done = write_object(&file, object)
             .and_then(|()| file.sync_data())
             .and_then(|()| fs::rename(&temporary, path));
         done.map_err(|error| {
@@ -241,15 +246,39 @@ impl Shared {
     }
 }
 
+/// Writes a large object around the page cache, where the file system can: the blocks in memory are
+/// ours to choose, and a copy of each in the page cache costs more than hashing it.
+fn write_object(file: &File, object: &[u8]) -> Result<(), Error> {
+    let whole = object.len() - object.len() % PAGE_BYTES;
+    let is_worth = whole >= DIRECT_BYTES_MIN && object.as_ptr().addr().is_multiple_of(PAGE_BYTES);
+    if is_worth && set_direct(file, true).is_ok() {
+        let written = file.write_all_at(&object[..whole], 0);
+        set_direct(file, false)?;
+        match written {
+            Ok(()) => return file.write_all_at(&object[whole..], whole as u64),
+            // It wants more than pages, or could not go on where it stopped.
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {}
+            Err(error) => return Err(error),
+        }
+    }
+    file.write_all_at(object, 0)
+}
+
+fn set_direct(file: &File, is_direct: bool) -> Result<(), Error> {
+    let mut flags = fcntl_getfl(file)?;
+    flags.set(OFlags::DIRECT, is_direct);
+    Ok(fcntl_setfl(file, flags)?)
+}
+
 #[expect(clippy::wildcard_enum_match_arm, reason = "std may add kinds at any time")]
 fn read(path: &Path, from: u64, len: u64) -> Result<Bytes, StoreError> {
     let read = || -> Result<Bytes, Error> {
         let file = File::open(path)?;
         let len = file.metadata()?.len().saturating_sub(from).min(len);
         let len = usize::try_from(len).map_err(|_| ErrorKind::FileTooLarge)?;
-        let mut bytes = vec![0; len];
-        file.read_exact_at(&mut bytes, from)?;
-        Ok(Bytes::from(bytes))
+        let mut bytes = Spare::take(len);
+        bytes.extend_by(len, |to| file.read_exact_at(to, from))?;
+        Ok(bytes.freeze())
     };
     let is_unreadable = |error: &Error| error.raw_os_error() == Some(Errno::IO.raw_os_error());
     read().map_err(|error| match error.kind() {

@@ -9,6 +9,7 @@ mod filesystem;
 mod key;
 mod memory;
 mod object;
+mod plain;
 mod s3;
 mod spare;
 #[cfg(test)]
@@ -21,6 +22,7 @@ pub use content::Content;
 pub use filesystem::Filesystem;
 pub use memory::Memory;
 pub use object::Codec;
+pub use plain::{Builder, Plain};
 pub use s3::{S3, S3Config, S3Credentials};
 pub use spare::Spare;
 use vocab::{BlockHash, StoreId, Time};

@@ -8,17 +8,14 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use vocab::{
-    BlockHash,
-    limits::{BLOCK_BYTES, FRAME_BYTES},
-};
+use vocab::{BlockHash, limits::FRAME_BYTES};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
     little_endian::{U16, U32, U64},
 };
 
-use crate::spare::Spare;
+use crate::{plain::Plain, spare::Spare};
 
 const MAGIC: [u8; 4] = *b"DFSB";
 const VERSION: u16 = 1;
@@ -91,18 +88,18 @@ fn frame_bytes(plain_bytes: u32, number: u32) -> u32 {
 }
 
 /// The object of a block.
-pub(crate) fn encode(hash: &BlockHash, plain: &[u8], codec: Codec) -> Bytes {
-    let plain_bytes = u32::try_from(plain.len()).expect("a block fits");
-    assert!((1..=BLOCK_BYTES).contains(&plain_bytes), "a block of {plain_bytes} bytes");
+pub(crate) fn encode(hash: &BlockHash, plain: &Plain, codec: Codec) -> Bytes {
+    let plain_bytes = plain.bytes();
     let head = head_bytes(plain_bytes) as usize;
-    let frames = frame_count(plain_bytes) as usize;
-    let mut object = Spare::take(head + frames * CHECK_BYTES as usize + plain.len());
-    object.resize(head, 0);
+    let frames = plain.frames().len();
+    let mut object = Spare::take(head + frames * CHECK_BYTES as usize + plain_bytes as usize);
+    object.extend_zeroes(head);
     let mut packer = Packer { codec, stubborn: 0 };
     let mut entries = Vec::with_capacity(frames);
-    for (number, frame) in (0..).zip(plain.chunks(FRAME_BYTES as usize)) {
+    for (number, frame) in (0..).zip(plain.frames()) {
         let packed = packer.pack(frame);
-        let (codec, stored) = packed.as_ref().map_or((Codec::None, frame), |p| (codec, p));
+        let (codec, stored) =
+            packed.as_deref().map_or((Codec::None, &**frame), |packed| (codec, packed));
         entries.push(Entry::new(object.len(), stored.len(), codec));
         object.extend_from_slice(&frame_check(hash, number, codec, stored).to_le_bytes());
         object.extend_from_slice(stored);
@@ -278,13 +275,14 @@ impl Index {
         u64::from(self.entries[first as usize].offset.get())..u64::from(last.end())
     }
 
-    /// The plain frames from the bytes of their span.
+    /// The plain frames from the bytes of their span, each in memory of its own: who keeps one does
+    /// not keep its neighbours.
     pub(crate) fn decode(
         &self,
         hash: &BlockHash,
         first: u32,
         count: u32,
-        span: &Bytes,
+        span: &[u8],
     ) -> Result<Vec<Bytes>, Fault> {
         let start = self.entries[first as usize].offset.get();
         let frame = |number: u32| {
@@ -294,9 +292,9 @@ impl Index {
             if to > span.len() {
                 return Err("shorter than its index says");
             }
-            let stored = span.slice(from + CHECK_BYTES as usize..to);
+            let stored = &span[from + CHECK_BYTES as usize..to];
             let codec = entry.codec().expect("checked when the index was read");
-            if span[from..][..8] != frame_check(hash, number, codec, &stored).to_le_bytes() {
+            if span[from..][..8] != frame_check(hash, number, codec, stored).to_le_bytes() {
                 return Err("wrong frame checksum");
             }
             unpack(codec, stored, frame_bytes(self.plain_bytes, number) as usize)
@@ -305,13 +303,21 @@ impl Index {
     }
 }
 
-fn unpack(codec: Codec, stored: Bytes, plain_bytes: usize) -> Result<Bytes, Fault> {
-    let plain = match codec {
-        Codec::None => return Ok(stored),
-        Codec::Lz4 => lz4_flex::block::decompress(&stored, plain_bytes)
-            .map_err(|_| "a frame that LZ4 cannot read")?,
-        Codec::Zstd => zstd::bulk::decompress(&stored, plain_bytes)
-            .map_err(|_| "a frame that Zstandard cannot read")?,
-    };
-    if plain.len() == plain_bytes { Ok(plain.into()) } else { Err("a frame of another length") }
+fn unpack(codec: Codec, stored: &[u8], plain_bytes: usize) -> Result<Bytes, Fault> {
+    let mut frame = Spare::take(plain_bytes);
+    if codec == Codec::None {
+        frame.extend_from_slice(stored);
+        return Ok(frame.freeze());
+    }
+    frame.extend_by(plain_bytes, |plain| {
+        let unpacked = match codec {
+            Codec::None => unreachable!("it was just handled"),
+            Codec::Lz4 => lz4_flex::block::decompress_into(stored, plain)
+                .map_err(|_| "a frame that LZ4 cannot read")?,
+            Codec::Zstd => zstd::bulk::decompress_to_buffer(stored, plain)
+                .map_err(|_| "a frame that Zstandard cannot read")?,
+        };
+        if unpacked == plain_bytes { Ok(()) } else { Err("a frame of another length") }
+    })?;
+    Ok(frame.freeze())
 }

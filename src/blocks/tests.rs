@@ -38,7 +38,7 @@ fn mixed(rng: &mut Rng, len: usize) -> Vec<u8> {
 }
 
 fn key(domain: u64, plain: &[u8]) -> BlockKey {
-    BlockKey { domain: StoreId(domain), hash: Content::hash(plain) }
+    BlockKey { domain: StoreId(domain), hash: Content::hash(&plain.into()) }
 }
 
 async fn read_all(content: &Content, key: &BlockKey, plain: u32) -> Result<Vec<u8>, StoreError> {
@@ -134,8 +134,8 @@ async fn blocks_of_every_shape(store: Arc<dyn Store>, codec: Codec) {
     for len in [1, FRAME - 1, FRAME, FRAME + 1, 5 * FRAME + 17, BLOCK_BYTES as usize] {
         let plain = mixed(&mut rng, len);
         let (key, len) = (key(3, &plain), u32::try_from(len).unwrap());
-        assert_eq!(content.put(&key, &plain).await, Ok(Put::Created));
-        assert_eq!(content.put(&key, &plain).await, Ok(Put::Present));
+        assert_eq!(content.put(&key, &plain[..].into()).await, Ok(Put::Created));
+        assert_eq!(content.put(&key, &plain[..].into()).await, Ok(Put::Present));
         // A cold reader of each setting reads what this one wrote, and so does a warm one.
         for reader in CODECS.map(|codec| Content::new(Arc::clone(&store), codec)) {
             for _ in 0..2 {
@@ -162,7 +162,7 @@ impl Victim {
     async fn new(codec: Codec, len: usize) -> Self {
         let plain = mixed(&mut Rng::from_seed(13), len);
         let (store, key) = (Arc::new(Memory::new()), key(4, &plain));
-        Content::new(store.clone(), codec).put(&key, &plain).await.unwrap();
+        Content::new(store.clone(), codec).put(&key, &plain[..].into()).await.unwrap();
         let object = store.get(&key, 0, u64::MAX).await.unwrap();
         Self { store, key, plain, object }
     }
@@ -266,7 +266,7 @@ async fn another_block_under_the_key_is_refused() {
         let other = random(&mut Rng::from_seed(19), 3 * FRAME);
         let content = Content::new(victim.store.clone(), codec);
         let key = key(4, &other);
-        content.put(&key, &other).await.unwrap();
+        content.put(&key, &other[..].into()).await.unwrap();
         victim.replace(victim.store.get(&key, 0, u64::MAX).await.unwrap()).await;
         assert!(victim.is_refused("another block").await);
     }
@@ -297,7 +297,10 @@ async fn a_reader_survives_a_block_written_anew_in_another_codec() {
     assert_eq!(read_all(&reader, &victim.key, len).await.unwrap(), victim.plain);
     for codec in [Codec::None, Codec::Lz4, Codec::Zstd] {
         victim.store.delete(&victim.key).await.unwrap();
-        Content::new(victim.store.clone(), codec).put(&victim.key, &victim.plain).await.unwrap();
+        Content::new(victim.store.clone(), codec)
+            .put(&victim.key, &victim.plain[..].into())
+            .await
+            .unwrap();
         assert_eq!(read_all(&reader, &victim.key, len).await.unwrap(), victim.plain);
     }
 }
@@ -358,7 +361,7 @@ async fn a_read_asks_the_store_as_seldom_as_it_can() {
     for (codec, first, cold, warm) in cases {
         let store = Arc::new(Counted::default());
         let content = Content::new(store.clone(), codec);
-        content.put(&key, &plain).await.unwrap();
+        content.put(&key, &plain[..].into()).await.unwrap();
         for want in [cold, warm] {
             content.frames(&key, len, first, 1).await.unwrap();
             assert_eq!(store.1.swap(0, Ordering::Relaxed), want, "{codec:?} frame {first}");

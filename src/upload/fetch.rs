@@ -52,18 +52,6 @@ impl Limits {
         let limit = if fetch.background { &self.background } else { &self.foreground };
         let _permit = limit.acquire().await.expect("it is never closed");
         let Fetch { content, key, plain_len, first, count, reply, .. } = fetch;
-        let frames = content.frames(&key, plain_len, first, count).await;
-        reply.send(frames.map(separate));
-    }
-}
-
-/// Frames that are views of one buffer would keep all of it while one of them is cached: the cache
-/// could not count what it holds. Neighbours in memory give that away.
-fn separate(frames: Vec<Bytes>) -> Vec<Bytes> {
-    let share = |pair: &[Bytes]| pair[0].as_ptr_range().end == pair[1].as_ptr();
-    if frames.windows(2).any(share) {
-        frames.iter().map(|frame| Bytes::copy_from_slice(frame)).collect()
-    } else {
-        frames
+        reply.send(content.frames(&key, plain_len, first, count).await);
     }
 }

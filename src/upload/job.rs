@@ -6,7 +6,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
-use blocks::{BlockKey, Content, Put, Spare, StoreError};
+use blocks::{BlockKey, Builder, Content, Plain, Put, StoreError};
 use bytes::Bytes;
 use cache::dirty::Snapshot;
 use meta::{
@@ -131,7 +131,7 @@ impl Shared {
 
     async fn store(&self, job: &Job) -> Result<Stored, Fault> {
         let block = assemble(job).await?;
-        if is_zero(&block) {
+        if block.is_zero() {
             return match set(job, None, false).await? {
                 Set::Done => Ok(Stored { entry: None, frames: Vec::new(), was_put: false }),
                 Set::NeedPut => unreachable!("a hole needs no object"),
@@ -148,8 +148,7 @@ impl Shared {
             valid_len: job.len,
             watermark: job.watermark,
         };
-        let frames = block.chunks(FRAME_BYTES as usize).map(Bytes::copy_from_slice).collect();
-        Ok(Stored { entry: Some(entry), frames, was_put })
+        Ok(Stored { entry: Some(entry), frames: block.into_frames(), was_put })
     }
 }
 
@@ -158,7 +157,7 @@ impl Shared {
 async fn deduplicate(
     job: &Job,
     hash: BlockHash,
-    block: &[u8],
+    block: &Plain,
     _held: &Held,
 ) -> Result<bool, Fault> {
     let Place { meta, content_name, content } = &job.place;
@@ -209,28 +208,53 @@ async fn set(job: &Job, block: Option<(BlockHash, u32)>, was_put: bool) -> Resul
 }
 
 /// The block's bytes: the stored ones below, the dirty ranges above, zeroes elsewhere.
-async fn assemble(job: &Job) -> Result<Spare, Fault> {
-    let mut block = Spare::take(job.len as usize);
-    block.resize(job.len as usize, 0);
-    if let Some(base) = job.base.filter(|base| base.valid_len > 0) {
-        let valid = base.valid_len.min(job.len);
-        if let Some((first, count)) = uncovered(&job.snapshot, valid) {
-            let key = BlockKey { domain: job.place.meta.id(), hash: base.hash };
-            let frames = job.place.content.frames(&key, base.stored_len, first, count).await;
-            let frames = frames.map_err(base_fault)?;
-            for (frame, bytes) in (first..).zip(frames) {
-                let from = (frame * FRAME_BYTES) as usize;
-                let to = (from + bytes.len()).min(valid as usize);
-                block[from..to].copy_from_slice(&bytes[..to - from]);
-            }
-        }
-    }
+async fn assemble(job: &Job) -> Result<Plain, Fault> {
+    let base = Base::fetch(job).await?;
+    let mut block = Plain::builder(job.len);
     for (from, bytes) in &job.snapshot.ranges {
-        let from = *from as usize;
+        base.fill(&mut block, *from);
         // A range may end behind the length: never, by the slice's arithmetic.
-        block[from..from + bytes.len()].copy_from_slice(bytes);
+        block.push(bytes);
     }
-    Ok(block)
+    base.fill(&mut block, job.len);
+    Ok(block.finish())
+}
+
+/// What lies below the dirty ranges, as far as they leave gaps.
+#[derive(Default)]
+struct Base {
+    /// From the start of the block where they are known.
+    from: u32,
+    frames: Vec<Bytes>,
+    /// Zeroes from here on.
+    valid: u32,
+}
+
+impl Base {
+    async fn fetch(job: &Job) -> Result<Self, Fault> {
+        let Some(base) = job.base.filter(|base| base.valid_len > 0) else {
+            return Ok(Self::default());
+        };
+        let valid = base.valid_len.min(job.len);
+        let Some((first, count)) = uncovered(&job.snapshot, valid) else {
+            return Ok(Self::default());
+        };
+        let key = BlockKey { domain: job.place.meta.id(), hash: base.hash };
+        let frames = job.place.content.frames(&key, base.stored_len, first, count).await;
+        Ok(Self { from: first * FRAME_BYTES, frames: frames.map_err(base_fault)?, valid })
+    }
+
+    /// Fills the block up to here.
+    fn fill(&self, block: &mut Builder, to: u32) {
+        while block.at() < to.min(self.valid) {
+            let at = block.at().checked_sub(self.from).expect("gaps were fetched");
+            let frame = &self.frames[(at / FRAME_BYTES) as usize];
+            let within = (at % FRAME_BYTES) as usize;
+            let len = (frame.len() - within).min((to.min(self.valid) - block.at()) as usize);
+            block.push(&frame[within..within + len]);
+        }
+        block.push_zeroes(to - block.at());
+    }
 }
 
 /// The frames below `valid` that the ranges do not cover whole, as one run.
@@ -250,11 +274,6 @@ fn uncovered(snapshot: &Snapshot, valid: u32) -> Option<(u32, u32)> {
     }
     gap(at, valid);
     first.map(|first| (first, last - first + 1))
-}
-
-fn is_zero(block: &[u8]) -> bool {
-    const ZEROES: [u8; 4096] = [0; 4096];
-    block.chunks(ZEROES.len()).all(|part| part == &ZEROES[..part.len()])
 }
 
 fn fault(error: Error) -> Fault {
@@ -296,13 +315,5 @@ mod tests {
         assert_eq!(uncovered(&snapshot(&[(5 * FRAME_BYTES, frame)]), 3), Some((0, 1)));
         let ends = snapshot(&[(FRAME_BYTES, 2 * frame)]);
         assert_eq!(uncovered(&ends, 4 * FRAME_BYTES), Some((0, 4)), "one run, not two");
-    }
-
-    #[test]
-    fn a_single_byte_is_not_zero() {
-        let mut block = vec![0; 10_000];
-        assert!(is_zero(&block));
-        block[9_999] = 1;
-        assert!(!is_zero(&block));
     }
 }
