@@ -46,9 +46,16 @@ pub struct Clean {
 
 #[derive(Debug)]
 struct Entry {
+    /// Empty: released.
     bytes: Bytes,
     hits: u8,
     in_main: bool,
+}
+
+impl Entry {
+    fn is_hollow(&self) -> bool {
+        self.bytes.is_empty()
+    }
 }
 
 impl Clean {
@@ -69,7 +76,7 @@ impl Clean {
 
     /// A frame, and a hit for it.
     pub fn get(&mut self, key: &FrameKey) -> Option<&Bytes> {
-        let entry = self.entries.get_mut(key)?;
+        let entry = self.entries.get_mut(key).filter(|entry| !entry.is_hollow())?;
         entry.hits = HITS_MAX.min(entry.hits + 1);
         Some(&entry.bytes)
     }
@@ -77,27 +84,41 @@ impl Clean {
     /// Whether a frame is there. No hit.
     #[must_use]
     pub fn contains(&self, key: &FrameKey) -> bool {
-        self.entries.contains_key(key)
+        self.entries.get(key).is_some_and(|entry| !entry.is_hollow())
+    }
+
+    /// Forgets the bytes of a frame that is hardly wanted again: its memory is free for others now,
+    /// and not when its turn comes. Its place in the queues stays.
+    pub fn release(&mut self, key: &FrameKey) {
+        if let Some(entry) = self.entries.get_mut(key) {
+            let freed = std::mem::take(&mut entry.bytes).len() as u64;
+            entry.hits = 0;
+            self.bytes -= freed;
+            if !entry.in_main {
+                self.small_bytes -= freed;
+            }
+        }
     }
 
     /// Enters a frame, and evicts until the budget holds. One that is there stays as it is.
     pub fn insert(&mut self, key: FrameKey, bytes: Bytes) {
         let weight = weigh(&bytes);
-        if weight > self.bytes_max || self.entries.contains_key(&key) {
+        if weight > self.bytes_max || self.contains(&key) {
             return;
         }
         while self.bytes + weight > self.bytes_max {
             self.evict();
         }
-        let in_main = self.ghost_keys.remove(&key);
-        if in_main {
-            self.main.push_back(key);
+        if let Some(hollow) = self.entries.get_mut(&key) {
+            let len = bytes.len() as u64;
+            self.bytes += len;
+            if !hollow.in_main {
+                self.small_bytes += len;
+            }
+            hollow.bytes = bytes;
         } else {
-            self.small.push_back(key);
-            self.small_bytes += weight;
+            self.enter(key, bytes);
         }
-        self.bytes += weight;
-        self.entries.insert(key, Entry { bytes, hits: 0, in_main });
         // As many ghosts as entries: what returns within one turnover of the table is let in.
         while self.ghosts.len() > self.entries.len() {
             let oldest = self.ghosts.pop_front().expect("it is longer than that");
@@ -120,6 +141,19 @@ impl Clean {
     #[must_use]
     pub fn bytes_max(&self) -> u64 {
         self.bytes_max
+    }
+
+    fn enter(&mut self, key: FrameKey, bytes: Bytes) {
+        let weight = weigh(&bytes);
+        let in_main = self.ghost_keys.remove(&key);
+        if in_main {
+            self.main.push_back(key);
+        } else {
+            self.small.push_back(key);
+            self.small_bytes += weight;
+        }
+        self.bytes += weight;
+        self.entries.insert(key, Entry { bytes, hits: 0, in_main });
     }
 
     /// Takes one entry out, or moves one on.
@@ -218,11 +252,16 @@ mod tests {
             let key = key(rng.below(500));
             if rng.one_in(3) {
                 clean.get(&key);
+            } else if rng.one_in(4) {
+                clean.release(&key);
+                assert!(clean.get(&key).is_none() && !clean.contains(&key), "seed {seed}");
             } else {
                 clean.insert(key, frame(usize::try_from(1 + rng.below(4096)).unwrap()));
             }
             let weight: u64 = clean.entries.values().map(|entry| weigh(&entry.bytes)).sum();
             assert_eq!(weight, clean.bytes(), "seed {seed}");
+            let small = clean.small.iter().map(|key| weigh(&clean.entries[key].bytes)).sum::<u64>();
+            assert_eq!(small, clean.small_bytes, "seed {seed}");
             assert!(clean.bytes() <= 100_000, "seed {seed}");
             assert!(clean.ghosts.len() <= clean.entries.len(), "seed {seed}");
             assert_eq!(clean.entries.len(), clean.small.len() + clean.main.len(), "seed {seed}");
@@ -250,6 +289,20 @@ mod tests {
         }
         let kept = (0..50).filter(|&hot| clean.contains(&key(hot))).count();
         assert!(kept >= 45, "{kept} of 50 survived");
+    }
+
+    #[test]
+    fn released_memory_is_free_at_once_and_the_frame_may_come_back() {
+        let mut clean = Clean::new(10_000);
+        let (old, weak) = (frame(4000), frame(4000));
+        clean.insert(key(1), old.clone());
+        clean.insert(key(2), weak);
+        clean.release(&key(1));
+        assert!(old.is_unique(), "nobody else holds it");
+        clean.insert(key(3), frame(4000));
+        assert!(clean.contains(&key(2)) && clean.contains(&key(3)), "nothing had to go");
+        clean.insert(key(1), frame(100));
+        assert_eq!(clean.get(&key(1)).map(Bytes::len), Some(100));
     }
 
     #[test]

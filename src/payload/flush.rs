@@ -21,7 +21,7 @@ use meta::{
 };
 use reactor::{clock, oneshot, rng};
 use upload::job::{Job, Stored, Uploaded};
-use vocab::{BlockIndex, Error, FileId, Sequence, Time};
+use vocab::{BlockIndex, Error, FileId, Sequence, Time, limits::FRAME_BYTES};
 
 use crate::{
     Place,
@@ -397,6 +397,14 @@ impl State {
             }
         }
         let Some(file) = self.files.get_mut(&id) else { return };
+        if let Some(Some(old)) = file.stored(index)
+            && stored.entry.is_none_or(|new| new.hash != old.hash)
+        {
+            // Another file may have the same block; then it is fetched again.
+            for frame in 0..old.stored_len.div_ceil(FRAME_BYTES) {
+                self.clean.release(&FrameKey { hash: old.hash, frame });
+            }
+        }
         let (risk, before) = (file.risk, file.dirty.bytes());
         let born = file.dirty.block(index).map(|block| block.born);
         let left = file.dirty.uploaded(index, watermark);
