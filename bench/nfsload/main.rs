@@ -128,6 +128,7 @@ fn run(arguments: &Arguments, kind: &Kind) -> Result<(Stats, Meter), Error> {
         seed,
     };
     let stats = kind.run(&mut setting)?;
+    setting.meter.finish();
     Ok((stats, setting.meter))
 }
 
@@ -136,7 +137,8 @@ fn report(arguments: &Arguments, kind: &Kind, stats: &Stats, meter: &Meter) {
     let ops = stats.ops as f64;
     let per_second = ops / seconds;
     let mb_per_second = stats.bytes as f64 / seconds / 1e6;
-    let cpu_us = meter.server().map(|cpu| cpu.as_secs_f64() * 1e6 / ops);
+    let [cpu_us, afterwards_us] = [meter.server(), meter.afterwards()]
+        .map(|cpu| cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / ops));
     let own = meter.generator().map(|cpu| (cpu.as_secs_f64() / seconds * 100.0).round());
     let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|part| stats.latencies.quantile_us(part));
     let faults: u64 = stats.faults.values().sum();
@@ -152,7 +154,7 @@ fn report(arguments: &Arguments, kind: &Kind, stats: &Stats, meter: &Meter) {
                 "workload": kind.name, "connections": connections, "depth": depth,
                 "seconds": seconds, "ops": stats.ops, "ops_per_second": per_second,
                 "mb_per_second": mb_per_second, "server_cpu_us_per_op": cpu_us,
-                "generator_cpu_percent": own,
+                "server_cpu_us_per_op_afterwards": afterwards_us, "generator_cpu_percent": own,
                 "p50_us": p50, "p99_us": p99, "p999_us": p999, "errors": faults, "faults": named,
             })
         );
@@ -166,6 +168,9 @@ fn report(arguments: &Arguments, kind: &Kind, stats: &Stats, meter: &Meter) {
     println!("  latency p50 {p50:.0} us, p99 {p99:.0} us, p99.9 {p999:.0} us");
     if let Some(cpu_us) = cpu_us {
         println!("  server CPU {cpu_us:.2} us for each operation");
+    }
+    if let Some(afterwards_us) = afterwards_us {
+        println!("  and {afterwards_us:.2} us afterwards, until it rested");
     }
     if let Some(own) = own {
         println!("  nfsload itself used {own} % of a core");

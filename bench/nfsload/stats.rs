@@ -72,19 +72,33 @@ impl Stats {
     }
 }
 
+/// How long a server that rests uses no tick of CPU time.
+const REST: Duration = Duration::from_millis(500);
+/// A server that does not rest by then never will.
+const REST_WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// CPU time that the server and this process used while something was measured.
 pub(crate) struct Meter {
     pids: [Option<u32>; 2],
     begun: [Option<Duration>; 2],
     used: [Option<Duration>; 2],
+    /// What the server used after the end, until it rested.
+    afterwards: Option<Duration>,
 }
 
 impl Meter {
     pub(crate) fn new(server: Option<u32>) -> Self {
-        Self { pids: [server, Some(std::process::id())], begun: [None; 2], used: [None; 2] }
+        Self {
+            pids: [server, Some(std::process::id())],
+            begun: [None; 2],
+            used: [None; 2],
+            afterwards: None,
+        }
     }
 
+    /// Begins once the server rests: what it still has to do for earlier work is not counted.
     pub(crate) fn begin(&mut self) {
+        self.rest();
         self.begun = self.now();
     }
 
@@ -93,6 +107,32 @@ impl Meter {
         let now = self.now();
         for ((used, begun), now) in self.used.iter_mut().zip(self.begun).zip(now) {
             *used = begun.zip(now).map(|(begun, now)| now.saturating_sub(begun));
+        }
+    }
+
+    /// Waits until the server rests, and counts what it uses for that.
+    pub(crate) fn finish(&mut self) {
+        let ended = self.now()[0];
+        self.rest();
+        self.afterwards = ended.zip(self.now()[0]).map(|(ended, now)| now.saturating_sub(ended));
+    }
+
+    pub(crate) fn afterwards(&self) -> Option<Duration> {
+        self.afterwards
+    }
+
+    fn rest(&self) {
+        let Some(pid) = self.pids[0] else { return };
+        let begun = std::time::Instant::now();
+        let mut before = cpu_time(pid);
+        while begun.elapsed() < REST_WAIT_MAX {
+            std::thread::sleep(REST);
+            let now = cpu_time(pid);
+            // A tick may be somebody's timer.
+            if now.zip(before).is_none_or(|(now, before)| now.saturating_sub(before) <= TICK) {
+                return;
+            }
+            before = now;
         }
     }
 
@@ -109,13 +149,16 @@ impl Meter {
     }
 }
 
-/// CPU time of a process, user and system, with its threads. Linux counts it in ticks of 10 ms.
+/// Linux counts CPU time in such steps.
+const TICK: Duration = Duration::from_millis(10);
+
+/// CPU time of a process, user and system, with its threads.
 fn cpu_time(pid: u32) -> Option<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is a name in parentheses and may hold anything.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
-    Some(Duration::from_millis(ticks * 10))
+    u32::try_from(ticks).ok().map(|ticks| TICK * ticks)
 }
 
 #[cfg(test)]
