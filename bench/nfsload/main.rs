@@ -50,6 +50,9 @@ struct Arguments {
     /// How long to begin operations.
     #[arg(long, default_value_t = 10.0)]
     seconds: f64,
+    /// How long to run before that without measuring (not `readdir` and `remove`).
+    #[arg(long, default_value_t = 3.0)]
+    ramp: f64,
     /// TCP connections; by default the workload's own.
     #[arg(long)]
     connections: Option<usize>,
@@ -119,6 +122,7 @@ fn run(arguments: &Arguments, kind: &Kind) -> Result<(Stats, Meter), Error> {
         client: &mut client,
         engine: &mut Engine::connect(&arguments.server, connections, depth)?,
         meter: Meter::new(arguments.pid),
+        ramp: Duration::from_secs_f64(arguments.ramp),
         dir,
         connections,
         lanes: connections * depth,

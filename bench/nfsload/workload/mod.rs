@@ -25,6 +25,8 @@ pub(crate) struct Setting<'a> {
     pub(crate) client: &'a mut Client,
     pub(crate) engine: &'a mut Engine,
     pub(crate) meter: Meter,
+    /// How long a workload runs before it is measured.
+    pub(crate) ramp: Duration,
     /// A directory of this run alone.
     pub(crate) dir: Handle,
     pub(crate) connections: usize,
@@ -135,6 +137,17 @@ fn prepare(setting: &mut Setting<'_>, workload: &mut dyn Workload) -> Result<(),
     }
 }
 
+/// Runs what goes on for ever: first for a while that is not counted, in which buffers, caches and
+/// logs reach the size that they keep.
+fn measure_steady(setting: &mut Setting<'_>, workload: &mut dyn Workload) -> Result<Stats, Error> {
+    let ramp = setting.engine.run(workload, Some(setting.ramp))?;
+    let mut stats = measure(setting, workload)?;
+    for (fault, count) in ramp.faults {
+        *stats.faults.entry(fault).or_default() += count;
+    }
+    Ok(stats)
+}
+
 /// Runs what is measured.
 fn measure(setting: &mut Setting<'_>, workload: &mut dyn Workload) -> Result<Stats, Error> {
     setting.meter.begin();
@@ -164,7 +177,7 @@ fn read(setting: &mut Setting<'_>, len: u32, is_random: bool) -> Result<Stats, E
     let count = if is_random { 1 } else { setting.connections };
     let files = fill_files(setting, count)?;
     let mut reads = Read::new(files, setting.file_bytes, len, is_random, setting.seed);
-    measure(setting, &mut reads)
+    measure_steady(setting, &mut reads)
 }
 
 fn write(setting: &mut Setting<'_>, mut writes: Write) -> Result<Stats, Error> {
@@ -182,7 +195,7 @@ fn write(setting: &mut Setting<'_>, mut writes: Write) -> Result<Stats, Error> {
     let fresh: Vec<(Handle, Pattern)> =
         files.iter().map(|(file, _)| (file.clone(), Pattern(rng.next()))).collect();
     writes.start(&fresh, setting.file_bytes, setting.lanes);
-    let mut stats = measure(setting, &mut writes)?;
+    let mut stats = measure_steady(setting, &mut writes)?;
     stats.elapsed += writes.finish(setting.client)?;
     setting.meter.end();
     writes.read_back(setting.client, &files, &mut rng, &mut stats)?;
@@ -192,7 +205,7 @@ fn write(setting: &mut Setting<'_>, mut writes: Write) -> Result<Stats, Error> {
 fn mix(setting: &mut Setting<'_>) -> Result<Stats, Error> {
     let files = make_files(setting, setting.files.min(1000))?;
     let mut mix = Mix::new(setting.dir.clone(), files, setting.seed);
-    measure(setting, &mut mix)
+    measure_steady(setting, &mut mix)
 }
 
 fn create(setting: &mut Setting<'_>) -> Result<Stats, Error> {
@@ -201,7 +214,7 @@ fn create(setting: &mut Setting<'_>) -> Result<Stats, Error> {
     let mkdir = |name: &String| setting.client.mkdir(&setting.dir, name);
     let dirs = dirs.iter().map(mkdir).collect::<Result<Vec<_>, _>>()?;
     let mut creates = Create::with_data(dirs, setting.lanes, setting.seed);
-    let mut stats = measure(setting, &mut creates)?;
+    let mut stats = measure_steady(setting, &mut creates)?;
     creates.read_back(setting.client, &mut stats)?;
     Ok(stats)
 }
