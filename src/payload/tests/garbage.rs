@@ -132,10 +132,10 @@ fn gc(server: &Server, round: Round) -> (Report, Vec<BlockHash>) {
 
 fn plant(server: &Server, plain: &[u8]) -> BlockHash {
     let place = server.place();
-    let hash = Content::hash(plain);
+    let hash = Content::hash(&plain.into());
     let key = BlockKey { domain: place.meta.id(), hash };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    runtime.block_on(place.content.put(&key, plain)).unwrap();
+    runtime.block_on(place.content.put(&key, &plain.into())).unwrap();
     hash
 }
 
@@ -164,7 +164,7 @@ fn a_leaked_object_is_found_and_removed_and_a_missing_one_is_reported() {
     assert_eq!((done.leaked.objects, done.deleted, done.missing), (1, 1, 0));
     assert_eq!((server.store.objects(domain), missing), (2, vec![]));
 
-    let lost = Content::hash(&[2; 1000]);
+    let lost = Content::hash(&[2; 1000][..].into());
     let key = BlockKey { domain, hash: lost };
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(server.place().content.store.delete(&key)).unwrap();
