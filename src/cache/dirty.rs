@@ -7,11 +7,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    rc::Rc,
     time::Duration,
 };
 
 use bytes::Bytes;
 use vocab::{BlockIndex, Sequence, limits::BLOCK_BYTES};
+use wal::check::Unchecked;
 
 /// The life of a block of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +34,8 @@ pub struct DirtyRange {
     pub sequence: Sequence,
     /// A view of the log, or the received bytes until the log has them.
     pub bytes: Bytes,
+    /// Found at the start, and perhaps not compared with its checksum yet.
+    pub unchecked: Option<Rc<Unchecked>>,
 }
 
 /// The dirty ranges of one block.
@@ -222,6 +227,35 @@ impl Dirty {
         }
     }
 
+    /// What the bytes `from..to` of a block rest on that was found at the start.
+    pub fn unchecked(
+        &self,
+        index: BlockIndex,
+        from: u32,
+        to: u32,
+    ) -> impl Iterator<Item = &Rc<Unchecked>> {
+        let block = self.blocks.get(&index);
+        let ranges = block.into_iter().flat_map(move |block| block.overlapping(from, to));
+        ranges.filter_map(|(_, range)| range.unchecked.as_ref())
+    }
+
+    /// The bytes of the file that rest on it.
+    #[must_use]
+    pub fn bytes_of(&self, record: &Rc<Unchecked>) -> Vec<Range<u64>> {
+        let is_its = |range: &DirtyRange| {
+            range.unchecked.as_ref().is_some_and(|unchecked| Rc::ptr_eq(unchecked, record))
+        };
+        let mut found = Vec::new();
+        for (index, block) in &self.blocks {
+            let start = u64::from(index.0) * u64::from(BLOCK_BYTES);
+            for (&from, range) in block.ranges.iter().filter(|(_, range)| is_its(range)) {
+                let from = start + u64::from(from);
+                found.push(from..from + range.bytes.len() as u64);
+            }
+        }
+        found
+    }
+
     /// A block's ranges, if it has any.
     #[must_use]
     pub fn block(&self, index: BlockIndex) -> Option<&DirtyBlock> {
@@ -301,8 +335,10 @@ impl DirtyBlock {
         }
     }
 
-    fn keep(&mut self, at: u32, range: &DirtyRange, part: std::ops::Range<usize>) {
-        let kept = DirtyRange { sequence: range.sequence, bytes: range.bytes.slice(part) };
+    fn keep(&mut self, at: u32, range: &DirtyRange, part: Range<usize>) {
+        let bytes = range.bytes.slice(part);
+        let kept =
+            DirtyRange { sequence: range.sequence, bytes, unchecked: range.unchecked.clone() };
         self.bytes += len_of(&kept);
         self.ranges.insert(at, kept);
     }
@@ -331,7 +367,7 @@ mod tests {
 
     fn range(sequence: u64, len: usize) -> DirtyRange {
         let bytes = Bytes::from(vec![u8::try_from(sequence % 251).unwrap(); len]);
-        DirtyRange { sequence: Sequence(sequence), bytes }
+        DirtyRange { sequence: Sequence(sequence), bytes, unchecked: None }
     }
 
     fn content(dirty: &Dirty, index: BlockIndex, from: u32, to: u32) -> Vec<u8> {

@@ -21,7 +21,10 @@ use meta::{
 };
 use reactor::{clock, oneshot, rng};
 use upload::job::{Job, Stored, Uploaded};
-use vocab::{BlockIndex, Error, FileId, Sequence, Time, limits::FRAME_BYTES};
+use vocab::{
+    BlockIndex, Error, FileId, Sequence, Time,
+    limits::{BLOCK_BYTES, FRAME_BYTES},
+};
 
 use crate::{
     Place,
@@ -67,6 +70,8 @@ enum Done {
     Gone,
     Away(String),
     Stuck(String),
+    /// Bytes of it are lost, and that was said: it waits until they are written again.
+    Damaged,
     /// Nothing was dirty, or the server stops.
     Nothing,
 }
@@ -105,6 +110,12 @@ impl Slice {
     }
 
     async fn upload_once(&self, id: FileId, index: BlockIndex) -> Done {
+        let start = u64::from(index.0) * u64::from(BLOCK_BYTES);
+        match self.vouch(id, start, BLOCK_BYTES.into()).await {
+            Ok(()) => {}
+            Err(Error::Corrupt) => return Done::Damaged,
+            Err(error) => return Done::Away(format!("the log answered {error}")),
+        }
         let taken = loop {
             let ready = match self.take(id, index) {
                 Step::Taken(taken) => break taken,
@@ -203,6 +214,10 @@ impl Slice {
             Done::Gone => {
                 state.queue.left(lane);
                 state.drop_file(id);
+            }
+            Done::Damaged => {
+                state.queue.left(lane);
+                state.queue.sleep((id, index), now);
             }
             Done::Stale => {
                 state.queue.succeeded(lane);

@@ -20,6 +20,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod upload_queue;
+mod vouch;
 mod write;
 
 use std::{
@@ -149,6 +150,8 @@ pub struct Gauges {
     pub upload_bytes: u64,
     /// Uploads that failed and were tried again.
     pub upload_retries: u64,
+    /// Records of the log that were damaged after they had been synced.
+    pub local_corruption: u64,
     /// Dirty blocks, and truncates that the metadata store has not heard of.
     pub upload_queue_depth: u64,
     /// Uploads under way.

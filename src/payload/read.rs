@@ -66,6 +66,7 @@ impl Slice {
                 return Ok(ReadDone { parts: Vec::new(), len: 0, eof: offset >= attr.size, attr });
             };
             let count = u32::try_from(count).expect("it is at most len");
+            self.vouch(Payload::file(place, inode), offset, count.into()).await?;
             let mut plan = self.plan(place, inode, offset, count);
             if let Some(index) = plan.unmapped {
                 self.load_map(Payload::file(place, inode), index).await?;

@@ -13,7 +13,11 @@ use meta::SizeChange;
 use vocab::{BlockIndex, Error, FileId, Sequence, ShareId, StoreId};
 use wal::{Change, Found};
 
-use crate::{Place, slice::Slice, write::parts};
+use crate::{
+    Place,
+    slice::Slice,
+    write::{Record, parts},
+};
 
 /// The places of files, by metadata store and share.
 pub(crate) type Places = BTreeMap<(StoreId, ShareId), Place>;
@@ -146,6 +150,7 @@ impl Slice {
             // make every upload of the file stale.
             file.last = file.last.max(known.flushed);
         }
+        let record = Record { sequence, time: found.time, unchecked: found.unchecked };
         let size = match found.change {
             Change::Write { offset, bytes } => {
                 let mut effect = false;
@@ -158,7 +163,8 @@ impl Slice {
                         judge(&Case::new(sequence, known, watermark))
                     {
                         let from = offset + part.bytes.start as u64;
-                        self.insert(id, sequence, from, &bytes.slice(part.bytes), found.time);
+                        self.insert(id, &record, from, &bytes.slice(part.bytes));
+                        self.has_unchecked.set(true);
                         effect |= has;
                     }
                 }

@@ -50,6 +50,8 @@ pub(crate) struct Slice {
     pub(crate) uploader: Uploader,
     pub(crate) counters: Arc<Counters>,
     is_ending: Cell<bool>,
+    /// Some dirty ranges may be unchecked.
+    pub(crate) has_unchecked: Cell<bool>,
     pub(crate) state: RefCell<State>,
 }
 
@@ -99,8 +101,9 @@ impl Slice {
             reaping: VecDeque::new(),
             reapers: 0,
         };
-        let is_ending = Cell::new(false);
-        Self { wal, uploader, counters, is_ending, state: RefCell::new(state) }
+        let (is_ending, has_unchecked) = (Cell::new(false), Cell::new(false));
+        let state = RefCell::new(state);
+        Self { wal, uploader, counters, is_ending, has_unchecked, state }
     }
 
     /// Makes everything appended so far survive a power cut, and lets go of what waited for that.

@@ -110,6 +110,14 @@ fn open_all(
 impl Opening {
     async fn open(self) -> Result<(), String> {
         let (wal, recovered) = Wal::open_sized(self.wal, self.segment_bytes).await?;
+        if recovered.torn_bytes > 0 {
+            let (slice, bytes) = (self.slice.0, recovered.torn_bytes);
+            trace::warn!(
+                slice,
+                bytes,
+                "the end of the log was torn, and cut: nothing of it was synced"
+            );
+        }
         let clean = Clean::new(self.cache_bytes_max);
         let slice = Slice::new(wal, self.uploader, self.counters, self.settle, clean);
         let slice = Rc::new(slice);

@@ -15,7 +15,7 @@ use vocab::{
     durable::Grade,
     limits::{BLOCK_BYTES, FILE_BYTES_MAX, TRANSFER_BYTES_MAX},
 };
-use wal::{Change, Ticket};
+use wal::{Change, Ticket, check::Unchecked};
 
 use crate::{
     Evidence, Payload, Place, Stability, WriteDone,
@@ -26,6 +26,15 @@ use crate::{
 const ROOM_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a write that waits for room asks for uploads.
 const ROOM_POLL: Duration = Duration::from_millis(20);
+
+/// What a dirty range is told by its record.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) sequence: Sequence,
+    pub(crate) time: Time,
+    /// Of a record found at the start.
+    pub(crate) unchecked: Option<Rc<Unchecked>>,
+}
 
 /// A record that was just appended, and the attributes before and after it if they were at hand.
 struct Entered {
@@ -49,7 +58,8 @@ impl Slice {
         let change = Change::Write { offset, bytes: bytes.clone() };
         let entered = self
             .enter(place, inode, &change, SizeChange::AtLeast(end), |slice, sequence, time| {
-                slice.insert(id, sequence, offset, &bytes, time);
+                let record = Record { sequence, time, unchecked: None };
+                slice.insert(id, &record, offset, &bytes);
             })
             .await?;
         drop((change, bytes));
@@ -178,15 +188,9 @@ impl Slice {
         Ok(())
     }
 
-    /// Enters the bytes of a record of that time.
-    pub(crate) fn insert(
-        &self,
-        id: FileId,
-        sequence: Sequence,
-        offset: u64,
-        bytes: &Bytes,
-        time: Time,
-    ) {
+    /// Enters the bytes of a record.
+    pub(crate) fn insert(&self, id: FileId, record: &Record, offset: u64, bytes: &Bytes) {
+        let Record { sequence, time, .. } = *record;
         let now = clock::monotonic();
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
@@ -194,7 +198,8 @@ impl Slice {
         let (risk, before) = (file.risk, file.dirty.bytes());
         let mut shadowed = Vec::new();
         for part in parts(offset, bytes.len()) {
-            let range = DirtyRange { sequence, bytes: bytes.slice(part.bytes) };
+            let bytes = bytes.slice(part.bytes);
+            let range = DirtyRange { sequence, bytes, unchecked: record.unchecked.clone() };
             let done = file.dirty.insert(part.index, part.from, range, now, &mut shadowed);
             if done.born {
                 state.queue.born(sequence, id, part.index, now);
@@ -224,7 +229,7 @@ impl Slice {
             }
             if !left {
                 let by = state.appended;
-                state.bury(&mut vec![DirtyRange { sequence, bytes: view }], by);
+                state.bury(&mut vec![DirtyRange { sequence, bytes: view, unchecked: None }], by);
             }
             state.is_burying_much()
         };

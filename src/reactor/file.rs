@@ -150,6 +150,18 @@ impl File {
         submit(Work::SyncData { file: file.clone() }).await.0.map(drop)
     }
 
+    /// Fills a buffer from an offset. Blocking. An error of the disk is an answer here, where a
+    /// mapping would end the process.
+    ///
+    /// # Errors
+    /// The kernel's; `UnexpectedEof` beyond the end.
+    pub fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        match &self.0 {
+            Inner::Kernel(file) => file.read_exact_at(buffer, offset),
+            Inner::World(node) => node.read_exact_at(buffer, offset),
+        }
+    }
+
     /// The first `len` bytes, mapped and shared with the page cache: what is written later is seen
     /// by views that are taken after the write. The file must not become shorter, and bytes that a
     /// view covers must not be written while it is held.

@@ -103,7 +103,10 @@ fn data_path(e: &mut DescriptorEncoder<'_>, gauges: &Gauges) -> Result<(), Error
     gauge(e, "sync_pending_bytes", doc, gauges.dirty_bytes)?;
     gauge(e, "log_bytes_max", "Most bytes of log segments.", gauges.log_bytes_max)?;
     let doc = "Logs that take no more writes since their disk failed; restart the server.";
-    gauge(e, "log_read_only", doc, gauges.logs_read_only)
+    gauge(e, "log_read_only", doc, gauges.logs_read_only)?;
+    let doc =
+        "Records of the log that were damaged after they had been synced; the log names them.";
+    counter(e, "datapath_local_corruption", doc, gauges.local_corruption)
 }
 
 fn uploads(e: &mut DescriptorEncoder<'_>, gauges: &Gauges) -> Result<(), Error> {

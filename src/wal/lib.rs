@@ -2,13 +2,14 @@
 //!
 //! Absent: names, permissions, blocks, the content store.
 //!
-//! Reading order: `FORMAT.md`, [`append`], [`sync`], [`recover`], [`segments`].
+//! Reading order: `FORMAT.md`, [`append`], [`sync`], [`recover`], [`check`], [`segments`].
 //!
 //! Invariants: sequences rise by one within a life of the log and never repeat. Records reach the
 //! file in that order, one batch at a time. A failed write or sync is final. A segment is
 //! overwritten only when nobody holds a view of it and the manifest on disk no longer lists it.
 
 pub mod append;
+pub mod check;
 mod format;
 mod log;
 mod manifest;
@@ -26,6 +27,7 @@ use vocab::{
     limits,
 };
 
+use check::Unchecked;
 use log::Log;
 
 /// Where a log lives and how large it may grow.
@@ -84,6 +86,8 @@ pub struct Found {
     pub change: Change,
     /// Holds the record's segment in the log while it lives.
     pub pin: Bytes,
+    /// The bytes have not been compared with their checksum: see to it before they are used.
+    pub unchecked: Option<Rc<Unchecked>>,
 }
 
 /// What [`Wal::open`] found, oldest first.
@@ -99,8 +103,8 @@ pub struct Recovered {
 impl Wal {
     /// Opens or creates the log of a slice on this reactor.
     ///
-    /// Header and index are read, payloads only to check them. A torn tail is cut. A record that is
-    /// damaged although it had been synced is an error that names file and offset.
+    /// Headers are read, and the payloads of the tail that had not been synced. A torn tail is cut. A
+    /// header that is damaged although it had been synced is an error that names file and offset.
     ///
     /// # Errors
     /// The kernel's, or what is damaged, in words for the operator.
@@ -164,7 +168,11 @@ impl Wal {
     pub async fn close(self) -> Result<(), Error> {
         let result = self.sync().await;
         self.log.close().await;
-        result.map(drop)
+        drop(result?);
+        // Something may have been appended while the first one ran.
+        drop(self.sync().await?);
+        self.log.close().await;
+        segments::note_durable(&self.log).await
     }
 
     /// This life of the log.

@@ -5,6 +5,7 @@
 use std::{
     cell::RefCell,
     collections::{BTreeSet, VecDeque},
+    ops::Range,
     path::{Path, PathBuf},
     rc::Rc,
     time::Duration,
@@ -26,7 +27,7 @@ use crate::{
     log::{Closed, Log, Segment, State, Turns, Waiters, segment_name},
     manifest::{Listed, Manifest, Unreadable},
     segments,
-    walk::Walk,
+    walk::{Extent, Walk},
 };
 
 /// How long an owner that is just going away is waited for: so many times so long.
@@ -56,17 +57,15 @@ pub(crate) async fn open(
         let (first, last) = (entry.first.get(), entry.last.get());
         closed.push(Closed { segment, first, last, durable: true });
     }
-    let mut open = Vec::new();
     for entry in entries(&listed, STATE_OPEN) {
-        let segment = take(&mut files, &dir, &entry)?;
-        open.push((walk.open(&segment)?, segment));
+        walk.open(take(&mut files, &dir, &entry)?)?;
     }
-    walk.judge()?;
+    let open = walk.judge()?;
     walk.unlisted(&files, manifest.generation_next())?;
     // Nothing is lost; from here on the disk is changed.
-    for (extent, segment) in open {
-        if let Some((first, last, end)) = extent {
-            rewrite(&segment, end).await.map_err(|error| at(&dir, &error))?;
+    for (segment, extent) in open {
+        if let Some(Extent { first, last, end, durable }) = extent {
+            rewrite(&segment, durable..end).await.map_err(|error| at(&dir, &error))?;
             closed.push(Closed { segment, first, last, durable: true });
         } else {
             files.push(segment);
@@ -291,9 +290,10 @@ fn sequence_next(walk: &Walk<'_>, listed: &Listed, segment_bytes: u32) -> u64 {
 
 /// Writes again what was found and may never have been synced, and syncs it. A failed sync of an
 /// earlier life leaves pages that look written; only writing them again makes a sync mean it.
-async fn rewrite(segment: &Segment, end: u64) -> std::io::Result<()> {
-    let end = usize::try_from(end).expect("within a segment");
-    for from in (0..end).step_by(REWRITE_BYTES) {
+async fn rewrite(segment: &Segment, range: Range<u64>) -> std::io::Result<()> {
+    let within = |at| usize::try_from(at).expect("within a segment");
+    let end = within(range.end);
+    for from in (within(range.start)..end).step_by(REWRITE_BYTES) {
         let copy = Bytes::copy_from_slice(&segment.map.slice(from..end.min(from + REWRITE_BYTES)));
         segment.file.write_all_at(&[copy], from as u64).await?;
     }

@@ -223,15 +223,33 @@ async fn list(log: &Log, spare: &Segment) -> Result<(), Error> {
     };
     log.sync_segments(&full).await?;
     spare.generation.set(log.manifest.take_generation());
-    let (entries, sequence_next, durable) = {
+    // Without a spare no segment was closed meanwhile.
+    log.state.borrow_mut().closed.iter_mut().for_each(|one| one.durable = true);
+    write_manifest(log, Some(spare)).await
+}
+
+/// Notes in the manifest what is durable, so that damage to it is never taken for a torn tail. Of a
+/// log that is synced and takes no more.
+pub(crate) async fn note_durable(log: &Log) -> Result<(), Error> {
+    let spare = log.state.borrow().spare.clone();
+    {
         let mut state = log.state.borrow_mut();
-        // Without a spare no segment was closed meanwhile.
+        assert!(state.closing && state.durable == state.appended(), "all is synced");
         state.closed.iter_mut().for_each(|one| one.durable = true);
-        let closed = state.closed.iter();
-        let mut entries: Vec<Entry> =
-            closed.map(|one| entry(&one.segment, STATE_CLOSED, one.first, one.last)).collect();
+    }
+    write_manifest(log, spare.as_deref()).await
+}
+
+async fn write_manifest(log: &Log, spare: Option<&Segment>) -> Result<(), Error> {
+    let (entries, sequence_next, durable) = {
+        let state = log.state.borrow();
+        let mut entries = Vec::with_capacity(state.closed.len() + 2);
+        for one in &state.closed {
+            assert!(one.durable, "closed means durable");
+            entries.push(entry(&one.segment, STATE_CLOSED, one.first, one.last));
+        }
         entries.push(entry(&state.current, STATE_OPEN, state.current_first, 0));
-        entries.push(entry(spare, STATE_OPEN, 0, 0));
+        entries.extend(spare.map(|spare| entry(spare, STATE_OPEN, 0, 0)));
         (entries, state.sequence_next, state.durable)
     };
     let _turn = log.disk.wait().await;

@@ -1,6 +1,7 @@
 //! What the segments hold, and what that proves: rules 4, 5 and 7 of `FORMAT.md`.
 //!
-//! Reads only. Nothing here trusts a byte that no checksum covers.
+//! Reads only. Nothing here trusts a byte that no checksum covers; payloads that had been synced are
+//! compared later ([`crate::check`]).
 
 use std::{path::Path, rc::Rc};
 
@@ -9,6 +10,7 @@ use vocab::{FileId, InodeId, Sequence, SliceId, StoreId, Time};
 
 use crate::{
     Change, Found,
+    check::Unchecked,
     format::{
         Bad, Entry, KIND_TRUNCATE, KIND_WRITE, RECORD_ALIGN, RecordHeader, SEGMENT_HEADER_BYTES,
         STATE_OPEN, SegmentHeader, payload_xxh3, record_bytes,
@@ -24,6 +26,7 @@ pub(crate) struct Walk<'a> {
     slice: SliceId,
     key: u64,
     pub(crate) records: Vec<Found>,
+    open: Vec<Open>,
     /// The next sequence of the open segments, and where it should be.
     tail: Option<Tail>,
     /// Something is missing: what follows serves as evidence only.
@@ -42,10 +45,30 @@ struct Tail {
     sequence: u64,
 }
 
-/// A sound record.
-struct Sound {
+/// An open segment, and the records whose headers follow one another.
+struct Open {
+    segment: Rc<Segment>,
+    chain: Vec<Link>,
+}
+
+/// A record with a sound header.
+struct Link {
     found: Found,
+    offset: u64,
     bytes: u64,
+    payload_xxh3: u64,
+    synced_through: u64,
+}
+
+/// The records of an open segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// Where the last one ends.
+    pub(crate) end: u64,
+    /// Up to here the bytes are known to be durable.
+    pub(crate) durable: u64,
 }
 
 impl<'a> Walk<'a> {
@@ -56,6 +79,7 @@ impl<'a> Walk<'a> {
             slice,
             key: manifest.key,
             records: Vec::new(),
+            open: Vec::new(),
             tail: first_open.map(|entry| Tail {
                 number: entry.number.get(),
                 offset: SEGMENT_HEADER_BYTES,
@@ -68,7 +92,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// A closed segment: everything between first and last must be there.
+    /// A closed segment: everything between first and last must be there. Only headers are read.
     pub(crate) fn closed(&mut self, segment: &Segment, entry: &Entry) -> Result<(), String> {
         let bytes = whole(segment);
         if !self.has_header(segment, &bytes, entry.first.get()) {
@@ -76,32 +100,32 @@ impl<'a> Walk<'a> {
         }
         let mut offset = SEGMENT_HEADER_BYTES;
         for sequence in entry.first.get()..=entry.last.get() {
-            let sound = self.record(segment, &bytes, offset, sequence).map_err(|bad| {
+            let link = self.link(segment, &bytes, offset, sequence).map_err(|bad| {
                 self.refused(segment.number, bad)
                     .unwrap_or_else(|| self.lost(segment.number, offset, sequence))
             })?;
-            offset += sound.bytes;
-            self.records.push(sound.found);
+            offset += link.bytes;
+            self.records.push(link.found);
         }
         self.seen = self.seen.max(entry.last.get());
         Ok(())
     }
 
-    /// An open segment: records while they follow one another, evidence behind them. The first and
-    /// last sequence and the end of the records, if there are any.
-    pub(crate) fn open(&mut self, segment: &Segment) -> Result<Option<(u64, u64, u64)>, String> {
-        let bytes = whole(segment);
-        let first = self.tail.as_ref().expect("an open segment has a tail").sequence;
+    /// An open segment: headers while they follow one another, evidence behind them.
+    pub(crate) fn open(&mut self, segment: Rc<Segment>) -> Result<(), String> {
+        let bytes = whole(&segment);
+        let mut sequence = self.tail.as_ref().expect("an open segment has a tail").sequence;
         let mut evidence_from = 0;
-        let mut sequence = first;
-        if !self.broken && self.has_header(segment, &bytes, first) {
+        let mut chain = Vec::new();
+        if !self.broken && self.has_header(&segment, &bytes, sequence) {
             let mut offset = SEGMENT_HEADER_BYTES;
             loop {
-                match self.record(segment, &bytes, offset, sequence) {
-                    Ok(sound) => {
-                        offset += sound.bytes;
+                match self.link(&segment, &bytes, offset, sequence) {
+                    Ok(link) => {
+                        offset += link.bytes;
                         sequence += 1;
-                        self.records.push(sound.found);
+                        self.synced_through = self.synced_through.max(link.synced_through);
+                        chain.push(link);
                     }
                     Err(bad) => match self.refused(segment.number, bad) {
                         Some(refused) => return Err(refused),
@@ -115,18 +139,46 @@ impl<'a> Walk<'a> {
         } else {
             self.broken = true;
         }
-        self.evidence(segment, &bytes, evidence_from);
-        let end = evidence_from;
-        Ok((sequence > first).then(|| (first, sequence - 1, end)))
+        self.evidence(&segment, &bytes, evidence_from);
+        self.open.push(Open { segment, chain });
+        Ok(())
     }
 
-    /// The last word on the tail: torn, or lost.
-    pub(crate) fn judge(&self) -> Result<(), String> {
+    /// The last word on the tail: torn, or lost. What was durable needs no look at its payload now;
+    /// of the rest, records count up to the first whose payload is torn. The open segments, and
+    /// what counts of each.
+    pub(crate) fn judge(&mut self) -> Result<Vec<(Rc<Segment>, Option<Extent>)>, String> {
+        let mut cut = false;
+        let mut extents = Vec::new();
+        for Open { segment, chain } in std::mem::take(&mut self.open) {
+            let mut extent: Option<Extent> = None;
+            for Link { mut found, offset, bytes, payload_xxh3, .. } in chain {
+                let sequence = found.sequence.0;
+                let is_durable = sequence <= self.synced_through;
+                if !cut && !is_durable && !is_sound(&found, payload_xxh3) {
+                    cut = true;
+                    self.tail = Some(Tail { number: segment.number, offset, sequence });
+                }
+                if cut {
+                    self.torn_bytes += bytes;
+                    continue;
+                }
+                if !is_durable {
+                    found.unchecked = None;
+                }
+                let end = offset + bytes;
+                let (first, durable) = extent.map_or((sequence, 0), |one| (one.first, one.durable));
+                let durable = if is_durable { end } else { durable };
+                extent = Some(Extent { first, last: sequence, end, durable });
+                self.records.push(found);
+            }
+            extents.push((segment, extent));
+        }
         match &self.tail {
             Some(tail) if self.synced_through >= tail.sequence => {
                 Err(self.lost(tail.number, tail.offset, tail.sequence))
             }
-            Some(_) | None => Ok(()),
+            Some(_) | None => Ok(extents),
         }
     }
 
@@ -161,32 +213,36 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// The record that should be at an offset.
-    fn record(
+    /// The record that should be at an offset, by its header.
+    fn link(
         &self,
         segment: &Segment,
         bytes: &Bytes,
         offset: u64,
         sequence: u64,
-    ) -> Result<Sound, Bad> {
-        let offset = usize::try_from(offset).expect("within a segment");
-        let header = RecordHeader::read(bytes.get(offset..).unwrap_or_default(), self.key)?;
+    ) -> Result<Link, Bad> {
+        let at = usize::try_from(offset).expect("within a segment");
+        let header = RecordHeader::read(bytes.get(at..).unwrap_or_default(), self.key)?;
         let payload_bytes = header.payload_bytes.get() as usize;
-        let start = offset + size_of::<RecordHeader>();
-        let payload = bytes.get(start..start + payload_bytes).ok_or(Bad::Damaged)?;
+        let start = at + size_of::<RecordHeader>();
         let is_ours = header.sequence.get() == sequence
             && header.generation.get() == segment.generation.get()
             && header.slice.get() == self.slice.0;
-        if !is_ours || payload_xxh3(payload, sequence) != header.payload_xxh3.get() {
+        if !is_ours || payload_bytes > bytes.len() - start {
             return Err(Bad::Damaged);
         }
-        let (change, pin) = match header.kind.get() {
+        let payload_xxh3 = header.payload_xxh3.get();
+        let (change, pin, unchecked) = match header.kind.get() {
             KIND_WRITE => {
                 let view = bytes.slice(start..start + payload_bytes);
-                (Change::Write { offset: header.offset.get(), bytes: view.clone() }, view)
+                let place = (offset, start as u64, payload_bytes);
+                let want = (sequence, payload_xxh3);
+                let unchecked = Rc::new(Unchecked::new(self.dir, segment, place, want));
+                let change = Change::Write { offset: header.offset.get(), bytes: view.clone() };
+                (change, view, Some(unchecked))
             }
             KIND_TRUNCATE => {
-                (Change::Truncate { size: header.offset.get() }, bytes.slice(offset..start))
+                (Change::Truncate { size: header.offset.get() }, bytes.slice(at..start), None)
             }
             other => return Err(Bad::Kind(other)),
         };
@@ -196,9 +252,11 @@ impl<'a> Walk<'a> {
             time: Time { seconds: header.seconds.get(), nanos: header.nanos.get() },
             change,
             pin,
+            unchecked,
         };
         let bytes = record_bytes(payload_bytes as u64);
-        Ok(Sound { found, bytes })
+        let synced_through = header.synced_through.get();
+        Ok(Link { found, offset, bytes, payload_xxh3, synced_through })
     }
 
     /// What the bytes behind the tail say of what was durable.
@@ -241,6 +299,14 @@ impl<'a> Walk<'a> {
                 path.display()
             )),
         }
+    }
+}
+
+/// Whether a payload is what was written. Reads it.
+fn is_sound(found: &Found, xxh3: u64) -> bool {
+    match &found.change {
+        Change::Write { bytes, .. } => payload_xxh3(bytes, found.sequence.0) == xxh3,
+        Change::Truncate { .. } => true,
     }
 }
 

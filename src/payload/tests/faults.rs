@@ -105,3 +105,40 @@ fn after_a_stop_everything_is_refused() {
     assert_eq!(write.unwrap_err(), Error::Stopping);
     assert_eq!(server.payload().drain(Duration::ZERO), Err(Error::Stopping));
 }
+
+#[test]
+fn damage_in_the_log_is_an_error_for_its_bytes_only_and_healed_by_writing_them_again() {
+    let mut server = Server::start(1, |config| config.settle = Duration::from_secs(3600));
+    let (file, other) = (server.create("a"), server.create("b"));
+    for n in 0..10u8 {
+        server.write(file, u64::from(n) * 1000, vec![100 + n; 1000]);
+    }
+    server.try_write(other, 0, vec![7; 1000], Stability::Stable).unwrap();
+    server.stop();
+    let path = server.config.dir.join("slice-00/segment-00000");
+    let mut segment = std::fs::read(&path).unwrap();
+    let at = segment.windows(100).position(|bytes| bytes == [104; 100]).unwrap();
+    segment[at + 50] ^= 1;
+    std::fs::write(&path, segment).unwrap();
+    server.begin();
+    assert_eq!(server.payload().gauges().local_corruption, 0, "a start reads no payload");
+    assert_eq!(server.read(other, 0, 1000), vec![7; 1000]);
+    assert_eq!(server.read(file, 3000, 1000), vec![103; 1000]);
+    for _ in 0..3 {
+        assert_eq!(server.try_read(file, 4999, 1).unwrap_err(), Error::Corrupt);
+        assert_eq!(server.try_read(file, 0, 9000).unwrap_err(), Error::Corrupt);
+    }
+    assert_eq!(server.read(file, 5000, 5000).len(), 5000);
+    assert_eq!(server.payload().gauges().local_corruption, 1);
+    // Nothing of its block goes to the content store; others go.
+    assert_eq!(server.payload().drain(Duration::from_millis(500)), Err(Error::Busy));
+    assert_eq!(server.payload().gauges().uploads, 1);
+    server.write(file, 4000, vec![9; 1000]);
+    assert_eq!(server.read(file, 4000, 1000), vec![9; 1000]);
+    server.drain();
+    server.payload().drop_clean();
+    for n in 0..10u8 {
+        let want = if n == 4 { 9 } else { 100 + n };
+        assert_eq!(server.read(file, u64::from(n) * 1000, 1000), vec![want; 1000]);
+    }
+}

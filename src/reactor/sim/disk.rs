@@ -303,6 +303,15 @@ impl Node {
         if fails { Err(io::Error::other("simulated write error")) } else { Ok(()) }
     }
 
+    pub(crate) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.data(|data| {
+            let part = range(offset..offset + buffer.len() as u64);
+            let bytes = data.cached.get(part).ok_or(io::ErrorKind::UnexpectedEof)?;
+            buffer.copy_from_slice(bytes);
+            Ok(())
+        })
+    }
+
     pub(crate) async fn sync_data(&self) -> io::Result<()> {
         let core = core();
         core.note(Event::Sync(self.id));

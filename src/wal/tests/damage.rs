@@ -11,6 +11,7 @@ use reactor::{
 use super::{SEGMENT_BYTES, config, file, life, open, payload, time, write};
 use crate::{
     Wal,
+    check::{State, check},
     format::{RecordHeader, SEGMENT_HEADER_BYTES, record_bytes},
 };
 
@@ -56,11 +57,16 @@ fn image(seed: u64, synced: u8, logged: u8) -> Image {
     world.shut_down()
 }
 
-/// What opening finds, or says, and the disk afterwards.
+/// What opening finds, or says, and the disk afterwards; payloads are looked at, too.
 fn reopen(image: Image) -> (Result<(Vec<u8>, u64), String>, Image) {
     let (result, image) = life(1, image, async {
         let (_wal, recovered) = open(6).await?;
-        Ok((numbers(&recovered.records), recovered.torn_bytes))
+        let unchecked: Vec<_> =
+            recovered.records.iter().filter_map(|found| found.unchecked.clone()).collect();
+        match check(&unchecked).await.expect("a thread").first() {
+            Some((_, words)) => Err(words.clone()),
+            None => Ok((numbers(&recovered.records), recovered.torn_bytes)),
+        }
     });
     (result.expect("ends"), image)
 }
@@ -111,6 +117,45 @@ fn damage_to_what_was_synced_is_named() {
         says("/log/slice-03/segment-00000");
         says(&format!("offset {}", offset(record)));
         says(&format!("record {sequence} had been synced"));
+    }
+}
+
+#[test]
+fn a_damaged_payload_keeps_nothing_else_from_being_served() {
+    let mut damaged = image(2, 10, 12);
+    let bytes = damaged.files().get_mut(&path("segment-00000")).expect("is there");
+    for record in [3, 7] {
+        bytes[offset(record) + 200] ^= 1;
+    }
+    let (states, _) = life(1, damaged, async {
+        let (wal, recovered) = open(6).await.expect("opens");
+        let unchecked: Vec<_> =
+            recovered.records.iter().filter_map(|found| found.unchecked.clone()).collect();
+        // What had not been synced was compared already.
+        assert_eq!(unchecked.len(), 10);
+        assert!(unchecked.iter().all(|one| one.state() == State::Unknown));
+        assert_eq!(check(&unchecked).await.expect("a thread").len(), 2);
+        assert_eq!(check(&unchecked).await.expect("a thread").len(), 0, "each is told once");
+        drop(fill(&wal, 50..53).await);
+        unchecked.iter().map(|one| one.state() == State::Sound).collect::<Vec<_>>()
+    });
+    let want: Vec<bool> = (0..10).map(|n| n != 3 && n != 7).collect();
+    assert_eq!(states, Some(want));
+}
+
+#[test]
+fn a_start_reads_no_payload_that_had_been_synced() {
+    // Torn behind the last sync: the eager part is found by the headers alone.
+    for (damage, want) in [(11, 11), (15, 15), (19, 19)] {
+        let mut torn = image(1, 11, 20);
+        let bytes = torn.files().get_mut(&path("segment-00000")).expect("is there");
+        bytes[offset(damage) + 200] ^= 1;
+        bytes[offset(2) + 200] ^= 1;
+        let (found, _) = life(1, torn, async {
+            let (_wal, recovered) = open(6).await.expect("opens");
+            recovered.records.len()
+        });
+        assert_eq!(found, Some(want));
     }
 }
 
@@ -237,4 +282,24 @@ fn bytes_of_a_client_that_look_like_a_record_are_none() {
     assert!(found.is_some());
     let (found, _) = reopen(after);
     assert_eq!(found.expect("opens").0.len(), 1);
+}
+
+#[test]
+fn what_a_closed_log_had_synced_is_never_taken_for_torn() {
+    // No record follows that could say so: the manifest does.
+    let closed = || {
+        let world = World::new(8);
+        world.run(async {
+            let (wal, _) = open(6).await.expect("opens");
+            std::mem::forget(fill(&wal, 0..5).await);
+            wal.close().await.expect("closes");
+        });
+        world.shut_down()
+    };
+    for at in [offset(2) + 20, offset(2) + 200, offset(4) + 20, offset(4) + 200] {
+        let mut damaged = closed();
+        damaged.files().get_mut(&path("segment-00000")).expect("is there")[at] ^= 1;
+        let error = reopen(damaged).0.expect_err("is lost");
+        assert!(error.contains("had been synced and is lost"), "{error}");
+    }
 }
