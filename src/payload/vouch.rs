@@ -1,8 +1,8 @@
 //! Bytes that a start found in the log are compared with their checksums before they are used.
 //!
-//! Invariant: after [`Slice::vouch`] said yes, and until the next await, every dirty byte of that part
-//! of the file is what was written. Damaged bytes stay where they are: reads of them fail, blocks
-//! with them are not uploaded, and writing them again heals the file.
+//! Invariant: after [`Slice::vouch`] said yes, and until the next await, every dirty byte of that
+//! part of the file is what was written. Damaged bytes stay where they are: reads of them fail,
+//! blocks with them are not uploaded, and writing them again heals the file.
 
 use std::rc::Rc;
 

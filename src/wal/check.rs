@@ -1,8 +1,8 @@
 //! Payloads of records found at the start: compared with their checksums when they are needed, not
 //! before, so that a start takes as long as the index, not as the data.
 //!
-//! Invariant: a payload that nobody has compared is never given to a reader or to the content store;
-//! whoever holds an [`Unchecked`] sees to it.
+//! Invariant: a payload that nobody has compared is never given to a reader or to the content
+//! store; whoever holds an [`Unchecked`] sees to it.
 
 use std::{cell::Cell, fmt, path::PathBuf, rc::Rc};
 

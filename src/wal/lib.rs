@@ -103,8 +103,8 @@ pub struct Recovered {
 impl Wal {
     /// Opens or creates the log of a slice on this reactor.
     ///
-    /// Headers are read, and the payloads of the tail that had not been synced. A torn tail is cut. A
-    /// header that is damaged although it had been synced is an error that names file and offset.
+    /// Headers are read, and the payloads of the tail that had not been synced. A torn tail is cut.
+    /// A header that is damaged although it had been synced is an error that names file and offset.
     ///
     /// # Errors
     /// The kernel's, or what is damaged, in words for the operator.

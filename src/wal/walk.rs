@@ -1,7 +1,7 @@
 //! What the segments hold, and what that proves: rules 4, 5 and 7 of `FORMAT.md`.
 //!
-//! Reads only. Nothing here trusts a byte that no checksum covers; payloads that had been synced are
-//! compared later ([`crate::check`]).
+//! Reads only. Nothing here trusts a byte that no checksum covers; payloads that had been synced
+//! are compared later ([`crate::check`]).
 
 use std::{path::Path, rc::Rc};
 
@@ -59,6 +59,9 @@ struct Link {
     payload_xxh3: u64,
     synced_through: u64,
 }
+
+/// The open segments, and what counts of each.
+pub(crate) type Extents = Vec<(Rc<Segment>, Option<Extent>)>;
 
 /// The records of an open segment.
 #[derive(Clone, Copy, Debug)]
@@ -145,9 +148,8 @@ impl<'a> Walk<'a> {
     }
 
     /// The last word on the tail: torn, or lost. What was durable needs no look at its payload now;
-    /// of the rest, records count up to the first whose payload is torn. The open segments, and
-    /// what counts of each.
-    pub(crate) fn judge(&mut self) -> Result<Vec<(Rc<Segment>, Option<Extent>)>, String> {
+    /// of the rest, records count up to the first whose payload is torn.
+    pub(crate) fn judge(&mut self) -> Result<Extents, String> {
         let mut cut = false;
         let mut extents = Vec::new();
         for Open { segment, chain } in std::mem::take(&mut self.open) {
