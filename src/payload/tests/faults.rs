@@ -107,6 +107,7 @@ fn after_a_stop_everything_is_refused() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a plain thread damages a file that nobody uses")]
 fn damage_in_the_log_is_an_error_for_its_bytes_only_and_healed_by_writing_them_again() {
     let mut server = Server::start(1, |config| config.settle = Duration::from_secs(3600));
     let (file, other) = (server.create("a"), server.create("b"));
