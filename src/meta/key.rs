@@ -51,6 +51,11 @@ pub(crate) fn all_share_totals() -> (Vec<u8>, Vec<u8>) {
     (vec![SHARE_TOTALS], vec![SHARE_TOTALS + 1])
 }
 
+/// Whose totals they are.
+pub(crate) fn share_totals_of(key: &[u8]) -> Option<ShareId> {
+    Some(ShareId(u32::from_be_bytes(key.get(1..)?.try_into().ok()?)))
+}
+
 pub(crate) fn content_totals(content: ContentId) -> Vec<u8> {
     tagged(CONTENT_TOTALS, &content.0.to_be_bytes())
 }
@@ -93,6 +98,11 @@ pub(crate) fn condemned_start(content: ContentId) -> Vec<u8> {
     tagged(CONDEMNED, &content.0.to_be_bytes())
 }
 
+/// Every condemned block.
+pub(crate) fn all_condemned() -> (Vec<u8>, Vec<u8>) {
+    (vec![CONDEMNED], vec![CONDEMNED + 1])
+}
+
 /// Which block a condemned block's key names.
 pub(crate) fn condemned_of(key: &[u8]) -> Option<BlockHash> {
     Some(BlockHash(key.get(17..)?.try_into().ok()?))
@@ -100,6 +110,16 @@ pub(crate) fn condemned_of(key: &[u8]) -> Option<BlockHash> {
 
 pub(crate) fn path(inode: InodeId) -> Vec<u8> {
     tagged(PATH, &inode.0.to_be_bytes())
+}
+
+/// The paths of all symlinks.
+pub(crate) fn paths() -> (Vec<u8>, Vec<u8>) {
+    (vec![PATH], vec![PATH + 1])
+}
+
+/// Whose path it is.
+pub(crate) fn path_of(key: &[u8]) -> Option<InodeId> {
+    inode_of(key.get(1..)?)
 }
 
 pub(crate) fn inode(inode: InodeId) -> [u8; 8] {
@@ -162,6 +182,11 @@ pub(crate) fn counts_after(content: ContentId, after: Option<BlockHash>) -> (Vec
         from.push(0);
     }
     (from, content.0.saturating_add(1).to_be_bytes().to_vec())
+}
+
+/// Which content store a count's key begins with.
+pub(crate) fn content_of(key: &[u8]) -> Option<ContentId> {
+    Some(ContentId(u32::from_be_bytes(*key.first_chunk()?)))
 }
 
 /// Which block a count's key names.

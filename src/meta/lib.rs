@@ -4,6 +4,7 @@
 
 pub mod command;
 
+mod check;
 #[cfg(test)]
 mod conformance;
 mod core;
@@ -21,12 +22,13 @@ mod threads;
 mod tx;
 mod writer;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use vocab::{
     Attr, BlockHash, BlockIndex, Cookie, Error, InodeId, Sequence, ShareId, StoreId, Time,
 };
 
+pub use check::{Checked, Finding, User};
 use command::{Command, DataState, Outcome};
 use core::Core;
 use threads::Threads;
@@ -369,6 +371,32 @@ impl Store {
         let content = content.to_owned();
         let ask = move |core: &Core| core.read(|view| read::counted(view, &content, after, max));
         self.threads.ask(ask).await
+    }
+
+    /// Checks whether all records agree with each other, in one view of the store. Reads
+    /// everything.
+    ///
+    /// # Errors
+    /// `Stopping`.
+    pub async fn check(&self) -> Result<Checked, Error> {
+        self.threads.ask(|core: &Core| core.read(|view| Ok(check::check(view)))).await
+    }
+
+    /// Does what a check of this store proposed. Nothing may have changed in between, and nobody
+    /// may have read: what they remember would be wrong.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn repair(&self, checked: Checked) -> Result<(), Error> {
+        self.threads.repair(checked.repairs).await
+    }
+
+    /// Which files refer to some blocks. Reads all block maps and all names.
+    ///
+    /// # Errors
+    /// `Io`, `Corrupt`.
+    pub async fn users(&self, hashes: BTreeSet<BlockHash>) -> Result<Vec<User>, Error> {
+        self.threads.ask(move |core: &Core| core.read(|view| check::users(view, &hashes))).await
     }
 
     /// Ends the threads once what was submitted is durable.

@@ -14,6 +14,7 @@ use vocab::Error;
 use crate::{
     command::Command,
     core::Core,
+    engine::Batch,
     writer::{self, Answer, Message},
 };
 
@@ -58,6 +59,15 @@ impl Threads {
     pub(crate) async fn submit(&self, command: Command) -> Answer {
         let (sender, answer) = oneshot::channel();
         if self.writes.send(Message::Submit(command, sender)).is_err() {
+            return Err(Error::Stopping);
+        }
+        answer.await.unwrap_or(Err(Error::Stopping))
+    }
+
+    /// Has changes made to the engine that no command makes.
+    pub(crate) async fn repair(&self, changes: Batch) -> Result<(), Error> {
+        let (sender, answer) = oneshot::channel();
+        if self.writes.send(Message::Repair(changes, sender)).is_err() {
             return Err(Error::Stopping);
         }
         answer.await.unwrap_or(Err(Error::Stopping))

@@ -24,9 +24,10 @@ const BATCH_MAX: usize = 512;
 pub(crate) type Answer = Result<Outcome, Error>;
 
 /// What the writer is sent.
-#[expect(clippy::large_enum_variant, reason = "all but one are the large variant")]
 pub(crate) enum Message {
     Submit(Command, oneshot::Sender<Answer>),
+    /// Changes by a check: no command makes them.
+    Repair(Batch, oneshot::Sender<Result<(), Error>>),
     /// Finish what waits, then end.
     Stop,
 }
@@ -46,37 +47,50 @@ pub(crate) fn run(core: &Core, messages: &Receiver<Message>) {
         let mut next = Some(first);
         // Once told to stop, everything that was sent before still counts.
         while let Some(message) = next.take() {
-            let (commands, answers, stop) = gather(message, messages);
-            is_stopping |= stop;
-            for (answer, to) in writer.apply(&commands).into_iter().zip(answers) {
-                to.send(answer);
+            if let Message::Repair(changes, to) = message {
+                to.send(writer.repair(&changes));
+            } else {
+                let gathered = gather(message, messages);
+                is_stopping |= gathered.stop;
+                next = gathered.left;
+                let applied = writer.apply(&gathered.commands);
+                for (answer, to) in applied.into_iter().zip(gathered.answers) {
+                    to.send(answer);
+                }
             }
-            if is_stopping {
+            if is_stopping && next.is_none() {
                 next = messages.try_recv().ok();
             }
         }
     }
 }
 
-fn gather(
-    first: Message,
-    messages: &Receiver<Message>,
-) -> (Vec<Command>, Vec<oneshot::Sender<Answer>>, bool) {
-    let mut stop = false;
-    let (mut commands, mut answers) = (Vec::new(), Vec::new());
+/// Commands that make a batch.
+struct Gathered {
+    commands: Vec<Command>,
+    answers: Vec<oneshot::Sender<Answer>>,
+    stop: bool,
+    /// What came after them and is no command.
+    left: Option<Message>,
+}
+
+fn gather(first: Message, messages: &Receiver<Message>) -> Gathered {
+    let mut gathered =
+        Gathered { commands: Vec::new(), answers: Vec::new(), stop: false, left: None };
     for message in std::iter::once(first).chain(messages.try_iter()) {
         match message {
             Message::Submit(command, answer) => {
-                commands.push(command);
-                answers.push(answer);
+                gathered.commands.push(command);
+                gathered.answers.push(answer);
             }
-            Message::Stop => stop = true,
+            Message::Stop => gathered.stop = true,
+            Message::Repair(..) => gathered.left = Some(message),
         }
-        if stop || commands.len() == BATCH_MAX {
+        if gathered.stop || gathered.left.is_some() || gathered.commands.len() == BATCH_MAX {
             break;
         }
     }
-    (commands, answers, stop)
+    gathered
 }
 
 impl<'a> Writer<'a> {
@@ -114,6 +128,15 @@ impl<'a> Writer<'a> {
             self.refresh(outcome);
         }
         answers
+    }
+
+    /// Commits changes that nobody is shown: see [`crate::Store::repair`].
+    fn repair(&mut self, changes: &Batch) -> Result<(), Error> {
+        if self.is_failed {
+            return Err(Error::Io);
+        }
+        let engine = &self.core.engine;
+        engine.commit(changes).and_then(|()| engine.sync()).map_err(io)
     }
 
     /// Shows a durable batch to the readers.

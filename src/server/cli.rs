@@ -28,6 +28,8 @@ pub(crate) enum Command {
     Status(Status),
     /// Delete what nobody refers to from the content stores; asks the server when one runs
     Gc(Gc),
+    /// Check names, counts, block maps and objects against each other
+    Fsck(Fsck),
     /// Write, show, edit or check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -110,6 +112,19 @@ pub(crate) struct Gc {
     /// configuration's upload.gc_grace]
     #[arg(long, value_name = "DURATION")]
     pub(crate) grace: Option<String>,
+    /// The process id's file of the server, when one runs
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fsck {
+    /// Repair what can be, after saying what will be done; needs the server stopped
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Do not ask before repairing
+    #[arg(short, long, requires = "repair")]
+    pub(crate) yes: bool,
     /// The process id's file of the server, when one runs
     #[arg(long, value_name = "FILE")]
     pub(crate) pid_file: Option<PathBuf>,

@@ -3,11 +3,10 @@
 //! Nothing here changes anything, except what is below `/debug`, which is for operators and tests:
 //! only this machine may ask for it, and no web page.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::Body,
     extract::{ConnectInfo, State, connect_info::Connected},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
@@ -15,20 +14,15 @@ use axum::{
     serve::IncomingStream,
 };
 use serde_json::{Value as Json, json};
-use tokio::{
-    net::{TcpListener, UnixListener},
-    sync::mpsc::UnboundedReceiver,
-};
+use tokio::net::{TcpListener, UnixListener};
 use trace::{info, stamp};
-use upload::garbage::Round;
 use vocab::durable::Grade;
 
 use crate::{
     board::{Board, Phase},
     config::values::Scalar,
-    metrics,
+    debug, metrics,
     rooms::Rooms,
-    upkeep,
 };
 
 /// How long a reactor may take to answer before it counts as stuck.
@@ -72,7 +66,8 @@ pub(crate) fn router(sources: Sources) -> Router {
         .route("/status", get(status))
         .route("/debug/drop-cache", post(drop_cache))
         .route("/debug/durability", post(durability))
-        .route("/debug/gc", post(gc))
+        .route("/debug/gc", post(debug::gc))
+        .route("/debug/fsck", post(debug::fsck))
         .with_state(sources)
 }
 
@@ -148,7 +143,7 @@ pub(crate) async fn stuck(board: &Board) -> Vec<usize> {
 }
 
 /// Why something is not done.
-struct Refused(StatusCode, String);
+pub(crate) struct Refused(pub(crate) StatusCode, pub(crate) String);
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
@@ -157,7 +152,7 @@ impl IntoResponse for Refused {
 }
 
 /// The rooms, for somebody who may change something.
-fn trusted<'a>(
+pub(crate) fn trusted<'a>(
     sources: &'a Sources,
     peer: Peer,
     headers: &HeaderMap,
@@ -167,44 +162,6 @@ fn trusted<'a>(
     }
     let away = || Refused(StatusCode::SERVICE_UNAVAILABLE, "not ready yet".to_owned());
     sources.board.rooms().ok_or_else(away)
-}
-
-/// Lines of JSON as they come.
-fn lines<T: Send + 'static>(
-    mut events: UnboundedReceiver<T>,
-    show: impl Fn(T) -> Json + Send + 'static,
-) -> Response {
-    let next = move |cx: &mut std::task::Context<'_>| {
-        let line = |event| Ok::<_, Infallible>(format!("{}\n", show(event)));
-        events.poll_recv(cx).map(|event| event.map(line))
-    };
-    let body = Body::from_stream(futures_util::stream::poll_fn(next));
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
-}
-
-/// Runs a round of garbage collection, and says line by line how it goes. Asked for with
-/// `{"dry_run": false, "grace_ms": 0}` or less.
-async fn gc(
-    State(sources): State<Sources>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-    headers: HeaderMap,
-    body: String,
-) -> Result<Response, Refused> {
-    let rooms = trusted(&sources, peer, &headers)?;
-    let asked = asked(&body)?;
-    let grace = asked["grace_ms"].as_u64().map_or(rooms.gc_grace, Duration::from_millis);
-    let is_dry = asked["dry_run"].as_bool().unwrap_or_default();
-    let round = Round { is_dry, grace, is_offline: false };
-    Ok(lines(rooms.payload.gc(round), |event| upkeep::garbage(&event)))
-}
-
-/// What a request's body says; an empty one says nothing.
-fn asked(body: &str) -> Result<Json, Refused> {
-    if body.is_empty() {
-        return Ok(json!({}));
-    }
-    serde_json::from_str(body)
-        .map_err(|error| Refused(StatusCode::BAD_REQUEST, format!("the body is no JSON: {error}")))
 }
 
 /// Uploads what is dirty and forgets what is clean, so that reads come from the content store.

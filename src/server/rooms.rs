@@ -98,6 +98,11 @@ impl Rooms {
         self.reactors.remotes()
     }
 
+    /// The metadata stores.
+    pub(crate) fn stores(&self) -> impl Iterator<Item = &meta::Store> {
+        self.metadata.values()
+    }
+
     /// The counters of NFS, also after its end.
     pub(crate) fn nfs_metrics(&self) -> Snapshot {
         match &*self.nfs.lock().unwrap_or_else(PoisonError::into_inner) {

@@ -3,13 +3,15 @@
 //! A command prints what it is told as JSON, by a running server or by its own hands: both look
 //! the same to whoever reads.
 
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
+use meta::{Checked, Finding, Store, User};
 use serde_json::{Value as Json, json};
 use upload::{
     collect::{Event, What},
     garbage::{Report, Tally, Word},
 };
+use vocab::{BlockHash, limits::BLOCK_BYTES};
 
 /// A word of a round of garbage collection.
 pub(crate) fn garbage(event: &Event) -> Json {
@@ -71,6 +73,92 @@ pub(crate) fn garbage_text(end: &Json, is_dry: bool) -> String {
         }
     }
     text
+}
+
+/// Checks whether a metadata store agrees with itself.
+pub(crate) async fn check(store: &Store) -> Result<(Checked, Vec<Json>), vocab::Error> {
+    let checked = store.check().await?;
+    let finding = |finding: &Finding| {
+        json!({
+            "event": "finding",
+            "metadata_store": store.name(),
+            "what": finding.what,
+            "repair": finding.repair,
+        })
+    };
+    let mut events: Vec<Json> = checked.findings.iter().map(finding).collect();
+    events.push(json!({
+        "event": "checked",
+        "metadata_store": store.name(),
+        "inodes": checked.inodes,
+        "names": checked.names,
+        "blocks": checked.blocks,
+        "counts": checked.counts,
+        "findings": checked.findings.len(),
+    }));
+    Ok((checked, events))
+}
+
+/// Names the files that some blocks belong to.
+pub(crate) async fn users(
+    store: &Store,
+    hashes: BTreeSet<BlockHash>,
+) -> Result<Vec<Json>, vocab::Error> {
+    if hashes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let user = |user: User| {
+        json!({
+            "event": "damaged",
+            "metadata_store": store.name(),
+            "hash": user.hash.to_string(),
+            "inode": user.inode.0,
+            "offset": u64::from(user.index.0) * u64::from(BLOCK_BYTES),
+            "path": user.path,
+        })
+    };
+    Ok(store.users(hashes).await?.into_iter().map(user).collect())
+}
+
+/// A word of a check, for a person. What is only of interest while it goes on is `None`.
+pub(crate) fn check_text(event: &Json) -> Option<String> {
+    let text = |key: &str| event[key].as_str().unwrap_or("?");
+    let count = |key: &str| event[key].as_u64().unwrap_or_default();
+    let objects = |key: &str| event[key]["objects"].as_u64().unwrap_or_default();
+    let store = text("metadata_store");
+    Some(match text("event") {
+        "finding" => {
+            let repair = event["repair"].as_str();
+            let repair =
+                repair.unwrap_or("none; an older copy of the store has it, if one was kept");
+            format!("names in {store}: {}\n    repair: {repair}\n", text("what"))
+        }
+        "checked" => format!(
+            "names in {store}: {} inodes, {} names, {} blocks in files, {} counted: {} findings\n",
+            count("inodes"),
+            count("names"),
+            count("blocks"),
+            count("counts"),
+            count("findings"),
+        ),
+        "end" => format!(
+            "{}: {} objects: {} in use, {} unreferenced, {} counted by nobody; {} missing\n",
+            place(event),
+            objects("seen"),
+            objects("live"),
+            objects("waiting") + objects("due"),
+            objects("young") + objects("leaked"),
+            count("missing"),
+        ),
+        "damaged" => format!(
+            "{}: {} from byte {} on cannot be read: no good object of block {}\n",
+            text("path"),
+            size(u64::from(BLOCK_BYTES)),
+            count("offset"),
+            text("hash"),
+        ),
+        _ => return None,
+    })
 }
 
 /// Which stores an event speaks of.

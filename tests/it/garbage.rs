@@ -96,7 +96,7 @@ fn number(said: &str, row: &str) -> u64 {
 }
 
 /// All objects of the first share's content store.
-fn objects(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn objects(dir: &Path) -> Vec<PathBuf> {
     fn below(dir: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             match entry.file_type() {

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "what a failed test has to say")]
 
 mod crash;
+mod fsck;
 mod garbage;
 mod kernel;
 mod property;

@@ -395,7 +395,7 @@ impl Server {
     ///
     /// # Panics
     /// When it fails.
-    #[must_use]
+    #[expect(clippy::must_use_candidate, reason = "that it succeeds may be all there is to see")]
     pub fn run(&self, args: &[&str]) -> String {
         let (status, out, err) = self.try_run(args);
         assert!(status.success(), "{args:?}: {out}{err}");
@@ -414,6 +414,12 @@ impl Server {
         let done = command.output().expect("the program runs");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         (done.status, text(done.stdout), text(done.stderr))
+    }
+
+    /// Whether it was started and not ended.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
     }
 
     /// Is it ours (and not ganesha in its place)?

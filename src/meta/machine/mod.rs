@@ -166,7 +166,7 @@ fn save_directory(tx: &mut Tx<'_>, mut dir: Inode, body: DirectoryBody, now: Tim
     save(tx, &dir);
 }
 
-fn directory_size(entries: u64) -> u64 {
+pub(crate) fn directory_size(entries: u64) -> u64 {
     ((entries + 2) * ENTRY_BYTES).next_multiple_of(PAGE_BYTES)
 }
 

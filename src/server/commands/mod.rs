@@ -1,6 +1,7 @@
 //! One file for each command, and what they share.
 
 pub(crate) mod config;
+pub(crate) mod fsck;
 pub(crate) mod gc;
 pub(crate) mod init;
 pub(crate) mod logs;
