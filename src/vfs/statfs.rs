@@ -1,5 +1,8 @@
 //! FSSTAT: how full the share's file system is.
 
+use std::sync::Arc;
+
+use reactor::thread;
 use vocab::{Attr, Error};
 
 use crate::{Caller, StatFs, Vfs, handle::Handle};
@@ -20,8 +23,11 @@ impl Vfs {
     pub async fn statfs(&self, caller: &Caller, handle: &Handle) -> Result<(StatFs, Attr), Error> {
         let target = self.enter(caller, handle).await?;
         let totals = target.meta().totals(Some(target.share.id)).await?;
-        let content = &target.share.place.content;
-        let bytes_free = content.store.bytes_free().unwrap_or(BYTES_FREE_UNKNOWN);
+        let store = Arc::clone(&target.share.place.content.store);
+        // It may ask a disk, which may be slow.
+        let bytes_free = thread::offload("statfs", move || store.bytes_free());
+        let bytes_free = bytes_free.map_err(|_| Error::Busy)?.await.map_err(|_| Error::Stopping)?;
+        let bytes_free = bytes_free.unwrap_or(BYTES_FREE_UNKNOWN);
         let stat = StatFs {
             bytes_total: totals.bytes_used.saturating_add(bytes_free),
             bytes_free,
