@@ -17,6 +17,8 @@ use crate::{
 
 /// Up to here one GET from the object's start is cheaper than one for the index and one for frames.
 const SINGLE_GET_BYTES_MAX: u64 = 256 * 1024;
+/// No object is longer.
+const OBJECT_BYTES_MAX: u64 = 2 * vocab::limits::BLOCK_BYTES as u64;
 /// Indexes in one generation of the cache: with two generations at most about 20 MB.
 const INDEXES_MAX: usize = 16 * 1024;
 
@@ -80,6 +82,54 @@ impl Content {
             self.indexes.forget(key);
         }
         self.frames_by_index(key, plain_len, first, count).await
+    }
+
+    /// Puts a plain block over whatever object is there.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn replace(&self, key: &BlockKey, plain: &Plain) -> Result<(), StoreError> {
+        self.indexes.forget(key);
+        self.store.replace(key, object::encode(&key.hash, plain, self.codec)).await
+    }
+
+    /// The whole block, its object and its hash checked to the last bit.
+    ///
+    /// # Errors
+    /// The store's, or `Corrupt`.
+    pub async fn whole(&self, key: &BlockKey, plain_len: u32) -> Result<Plain, StoreError> {
+        let corrupt = |fault: Fault| StoreError::Corrupt(format!("{key}: {fault}"));
+        let object = self.store.get(key, 0, OBJECT_BYTES_MAX).await?;
+        let index = Index::parse(&key.hash, plain_len, &object).map_err(corrupt)?;
+        let frames = object::frame_count(plain_len);
+        let span = index.span(0, frames);
+        if object.len() as u64 != span.end {
+            return Err(corrupt("longer or shorter than its index says"));
+        }
+        let bytes = object.slice(to_usize(span.start)..);
+        let frames = index.decode(&key.hash, 0, frames, &bytes).map_err(corrupt)?;
+        let mut plain = Plain::builder(plain_len);
+        frames.iter().for_each(|frame| plain.push(frame));
+        let plain = plain.finish();
+        if Self::hash(&plain) != key.hash {
+            return Err(corrupt("the bytes of another block"));
+        }
+        Ok(plain)
+    }
+
+    /// The frames of a damaged object that are good, in order; `None` for the others.
+    pub async fn salvage(&self, key: &BlockKey, plain_len: u32) -> Vec<Option<Bytes>> {
+        let frames = object::frame_count(plain_len);
+        let object = self.store.get(key, 0, OBJECT_BYTES_MAX).await.unwrap_or_default();
+        let index = Index::parse(&key.hash, plain_len, &object);
+        let index = index.unwrap_or_else(|_| Index::raw(plain_len));
+        let frame = |number| {
+            let span = index.span(number, 1);
+            let bytes = object.get(to_usize(span.start)..to_usize(span.end))?;
+            let bytes = object.slice_ref(bytes);
+            index.decode(&key.hash, number, 1, &bytes).ok()?.pop()
+        };
+        (0..frames).map(frame).collect()
     }
 
     /// Where the frames should be, without asking the store.

@@ -94,6 +94,15 @@ impl Store for Filesystem {
         Box::pin(self.run(move |shared| shared.put(&key, &object)))
     }
 
+    fn replace<'a>(
+        &'a self,
+        key: &'a BlockKey,
+        object: Bytes,
+    ) -> Boxed<'a, Result<(), StoreError>> {
+        let key = *key;
+        Box::pin(self.run(move |shared| shared.replace(&key, &object)))
+    }
+
     fn get<'a>(
         &'a self,
         key: &'a BlockKey,
@@ -145,6 +154,14 @@ impl Shared {
         self.make_dir(dir)?;
         sync_dir(dir)?;
         Ok(if there { Put::Present } else { Put::Created })
+    }
+
+    fn replace(&self, key: &BlockKey, object: &[u8]) -> Result<(), StoreError> {
+        let path = self.path(key);
+        let dir = path.parent().expect("below the root");
+        self.make_dir(dir)?;
+        self.write(&path, object)?;
+        sync_dir(dir)
     }
 
     /// Writes and syncs a file under a temporary name, then gives it its own.

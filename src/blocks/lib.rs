@@ -94,6 +94,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// object of that key is there, not that its bytes are these: whoever finds one corrupt
     /// deletes it before putting it again.
     fn put<'a>(&'a self, key: &'a BlockKey, object: Bytes) -> Boxed<'a, Result<Put, StoreError>>;
+    /// Puts an object over the one that is there, if any: readers see the one or the other.
+    fn replace<'a>(&'a self, key: &'a BlockKey, object: Bytes)
+    -> Boxed<'a, Result<(), StoreError>>;
     /// Bytes `from..from + len` of an object; fewer at its end, none beyond it.
     fn get<'a>(
         &'a self,

@@ -66,6 +66,17 @@ impl Store for Memory {
         })
     }
 
+    fn replace<'a>(
+        &'a self,
+        key: &'a BlockKey,
+        object: Bytes,
+    ) -> Boxed<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.lock().insert(*key, (object, reactor::clock::wall()));
+            Ok(())
+        })
+    }
+
     fn get<'a>(
         &'a self,
         key: &'a BlockKey,

@@ -215,6 +215,17 @@ impl Store for S3 {
         })
     }
 
+    fn replace<'a>(
+        &'a self,
+        key: &'a BlockKey,
+        object: Bytes,
+    ) -> Boxed<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let name = self.name(key);
+            self.retry.run(|| self.put_once(&name, object.clone(), false)).await.map(drop)
+        })
+    }
+
     fn get<'a>(
         &'a self,
         key: &'a BlockKey,

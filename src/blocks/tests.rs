@@ -62,6 +62,9 @@ async fn bytes_by_key(store: &dyn Store) {
     assert_eq!(store.delete(&key).await, Ok(()), "nothing to remove is no error");
     assert_eq!(store.put(&key, object.clone()).await, Ok(Put::Created));
     assert_eq!(store.put(&key, object.clone()).await, Ok(Put::Present));
+    assert_eq!(store.replace(&key, Bytes::from_static(b"other")).await, Ok(()));
+    assert_eq!(store.get(&key, 0, 10).await, Ok(Bytes::from_static(b"other")));
+    assert_eq!(store.replace(&key, object.clone()).await, Ok(()));
     for (from, len, want) in [(0, 10, 0..10), (3, 4, 3..7), (8, 9, 8..10), (10, 1, 10..10)] {
         assert_eq!(store.get(&key, from, len).await, Ok(object.slice(want)), "{from}+{len}");
     }
@@ -312,6 +315,14 @@ struct Counted(Memory, AtomicU32);
 impl Store for Counted {
     fn put<'a>(&'a self, key: &'a BlockKey, object: Bytes) -> Boxed<'a, Result<Put, StoreError>> {
         self.0.put(key, object)
+    }
+
+    fn replace<'a>(
+        &'a self,
+        key: &'a BlockKey,
+        object: Bytes,
+    ) -> Boxed<'a, Result<(), StoreError>> {
+        self.0.replace(key, object)
     }
 
     fn get<'a>(

@@ -218,6 +218,16 @@ pub enum Command {
         /// Which, and when each was made.
         found: Vec<(BlockHash, Time)>,
     },
+    /// The object of a block in use was found damaged or gone, or good again. What is damaged is
+    /// not relied on: the next reference needs a PUT, which makes it good.
+    MarkDamaged {
+        /// The content store.
+        content: String,
+        /// Which.
+        hash: BlockHash,
+        /// Or good.
+        is_damaged: bool,
+    },
     /// Marks condemned blocks as being deleted: from here on a reference needs a new PUT. Blocks
     /// that were referenced again meanwhile are left out of the outcome.
     DeleteBegin {
@@ -289,7 +299,7 @@ pub enum Outcome {
         /// After.
         attr: Attr,
     },
-    /// `FlushData`, `Seal`, `SetBlock`, `DeleteEnd`.
+    /// `FlushData`, `Seal`, `SetBlock`, `MarkDamaged`, `DeleteEnd`.
     Done,
     /// `SetBlock`: put the object and submit again with `was_put`.
     NeedPut,

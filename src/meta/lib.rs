@@ -81,6 +81,8 @@ pub struct Counted {
     pub since: Option<Time>,
     /// Its object may be gone already.
     pub is_deleting: bool,
+    /// Its object was found damaged or gone.
+    pub is_damaged: bool,
 }
 
 /// A share's root.

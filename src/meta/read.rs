@@ -101,7 +101,7 @@ pub(crate) fn is_stored(view: &dyn View, content: &str, hash: BlockHash) -> Resu
     let count: Option<Count> = get(view, Space::Counts, &key::count(content, hash))?;
     Ok(count.is_some_and(|count| match count.state {
         CountState::Live | CountState::Condemned(_) => count.stored_len > 0,
-        CountState::Deleting(_) => false,
+        CountState::Deleting(_) | CountState::Damaged => false,
     }))
 }
 
@@ -189,11 +189,12 @@ pub(crate) fn counted(
             let hash = key::counted_of(key).ok_or_else(|| broken("a short key", &key))?;
             let Count { count: references, stored_len, state } = count;
             let (since, is_deleting) = match state {
-                CountState::Live => (None, false),
+                CountState::Live | CountState::Damaged => (None, false),
                 CountState::Condemned(since) => (Some(since), false),
                 CountState::Deleting(since) => (Some(since), true),
             };
-            counted.push(Counted { hash, stored_len, references, since, is_deleting });
+            let is_damaged = state == CountState::Damaged;
+            counted.push(Counted { hash, stored_len, references, since, is_deleting, is_damaged });
         }
         Ok(counted.len() < max)
     })?;

@@ -28,12 +28,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use cache::clean::FrameKey;
 use reactor::mailbox::Remote;
 pub use risk::ShareRisk;
 pub use upload::Place;
 use upload::Uploader;
 use vocab::{
-    Attr, Error, FileId, InodeId, SliceId,
+    Attr, BlockHash, Error, FileId, InodeId, SliceId,
     durable::{Durable, Grade, Logged},
     limits::SEGMENT_BYTES,
 };
@@ -60,6 +61,10 @@ pub struct Config {
     pub gc_interval: Duration,
     /// How often all objects of the content stores are compared with the counts.
     pub sweep_interval: Duration,
+    /// How often all stored blocks are read and checked; 0: never.
+    pub scrub_interval: Duration,
+    /// Plain bytes that a scrub reads in a second.
+    pub scrub_rate: u64,
 }
 
 impl Config {
@@ -75,6 +80,8 @@ impl Config {
             gc_grace: Duration::from_secs(600),
             gc_interval: Duration::from_secs(60),
             sweep_interval: Duration::from_secs(24 * 3600),
+            scrub_interval: Duration::from_secs(30 * 24 * 3600),
+            scrub_rate: 32 << 20,
         }
     }
 }
@@ -319,6 +326,31 @@ impl Payload {
     #[must_use]
     pub fn gc(&self, round: upload::garbage::Round) -> upload::Events {
         self.inner.uploader.gc(round)
+    }
+
+    /// Reads and checks all stored blocks, at a rate in bytes a second (0: as fast as they come).
+    #[must_use]
+    pub fn scrub(&self, rate: u64) -> upload::Events {
+        self.inner.uploader.scrub(rate)
+    }
+
+    /// The frames of a block that are in memory.
+    async fn copies(self, hash: BlockHash, frames: u32) -> Vec<Option<Bytes>> {
+        let mut found = vec![None; frames as usize];
+        for (number, home) in (0..).zip(&self.inner.homes) {
+            let this = self.clone();
+            let look = move || async move {
+                let slice = this.slice(SliceId(number)).ok()?;
+                let mut state = slice.state.borrow_mut();
+                let mut frame = |frame| state.clean.get(&FrameKey { hash, frame }).cloned();
+                Some((0..frames).map(&mut frame).collect::<Vec<_>>())
+            };
+            let here = home.remote.call(look).await.ok().flatten().unwrap_or_default();
+            for (found, here) in found.iter_mut().zip(here) {
+                *found = found.take().or(here);
+            }
+        }
+        found
     }
 
     /// Forgets all clean blocks, so that reads come from the content store. Blocking: on a plain

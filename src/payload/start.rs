@@ -55,6 +55,8 @@ pub(crate) fn start(
         gc_grace: config.gc_grace,
         gc_interval: config.gc_interval,
         sweep_interval: config.sweep_interval,
+        scrub_interval: config.scrub_interval,
+        scrub_rate: config.scrub_rate,
     })
     .map_err(|error| format!("cannot start the uploader: {error}"))?;
     let by_share = Arc::new(by_share(&places)?);
@@ -71,6 +73,17 @@ pub(crate) fn start(
         payload.stop();
         return Err(why);
     }
+    // The uploader must not keep alive what keeps it alive.
+    let inner = Arc::downgrade(&payload.inner);
+    payload.inner.uploader.set_copies(Arc::new(move |hash, frames| {
+        let payload = inner.upgrade().map(|inner| Payload { inner });
+        Box::pin(async move {
+            match payload {
+                Some(payload) => payload.copies(hash, frames).await,
+                None => Vec::new(),
+            }
+        })
+    }));
     payload.clean_up(places);
     Ok(payload)
 }

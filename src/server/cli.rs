@@ -30,6 +30,8 @@ pub(crate) enum Command {
     Gc(Gc),
     /// Check names, counts, block maps and objects against each other
     Fsck(Fsck),
+    /// Read every stored block, check it, and heal it where a good copy is left
+    Scrub(ScrubArgs),
     /// Write, show, edit or check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -112,6 +114,17 @@ pub(crate) struct Gc {
     /// configuration's upload.gc_grace]
     #[arg(long, value_name = "DURATION")]
     pub(crate) grace: Option<String>,
+    /// The process id's file of the server, when one runs
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScrubArgs {
+    /// Bytes a second, for example 32Mi; 0: as fast as they come [default: the configuration's
+    /// upload.scrub_rate]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) rate: Option<String>,
     /// The process id's file of the server, when one runs
     #[arg(long, value_name = "FILE")]
     pub(crate) pid_file: Option<PathBuf>,

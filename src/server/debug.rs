@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use upload::{
     collect::What,
     garbage::{Round, Word},
+    scrub,
 };
 use vocab::Error;
 
@@ -53,6 +54,34 @@ pub(crate) async fn gc(
     Ok(lines(rooms.payload.gc(round), |event| upkeep::garbage(&event)))
 }
 
+/// Reads every stored block, and heals what it can. Asked for with `{"rate": 1048576}` or less.
+pub(crate) async fn scrub(
+    State(sources): State<Sources>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    body: String,
+) -> Result<Response, Refused> {
+    let rooms = std::sync::Arc::clone(trusted(&sources, peer, &headers)?);
+    let rate = asked(&body)?["rate"].as_u64().unwrap_or(rooms.scrub_rate);
+    let (sender, events) = unbounded_channel();
+    tokio::spawn(async move {
+        let mut damaged = BTreeSet::new();
+        let mut scrubbed = rooms.payload.scrub(rate);
+        // A send that fails tells that whoever asked has gone; the scrub goes on.
+        let tell = |event| drop(sender.send(event));
+        while let Some(event) = scrubbed.recv().await {
+            if let What::Scrub(scrub::Word::Damaged(hash, _)) = &event.what {
+                damaged.insert(*hash);
+            }
+            tell(upkeep::garbage(&event));
+        }
+        for store in rooms.stores() {
+            upkeep::users(store, damaged.clone()).await.into_iter().flatten().for_each(tell);
+        }
+    });
+    Ok(lines(events, |event| event))
+}
+
 /// Checks everything, and changes nothing.
 pub(crate) async fn fsck(
     State(sources): State<Sources>,
@@ -84,7 +113,7 @@ async fn check(rooms: &Rooms, to: &UnboundedSender<Json>) -> Result<(), Error> {
         match event.what {
             What::Word(Word::Progress(_)) => continue,
             What::Word(Word::Missing(hash)) => drop(missing.insert(hash)),
-            What::End(_) | What::Failed(_) => {}
+            What::End(_) | What::Failed(_) | What::Scrub(_) | What::Scrubbed(_) => {}
         }
         tell(upkeep::garbage(&event));
     }

@@ -41,6 +41,8 @@ pub(crate) struct Rooms {
     pub(crate) nfs_address: SocketAddr,
     /// How long garbage stays, unless somebody says otherwise.
     pub(crate) gc_grace: Duration,
+    /// How fast stored blocks are read back, unless somebody says otherwise.
+    pub(crate) scrub_rate: u64,
     _lock: Lock,
 }
 
@@ -90,7 +92,18 @@ impl Rooms {
         let nfs_address = nfs.address();
         let nfs = Mutex::new(Nfs::Running(nfs));
         let gc_grace = config.upload.gc_grace;
-        Ok(Self { reactors, metadata, payload, vfs, nfs, nfs_address, gc_grace, _lock: lock })
+        let scrub_rate = config.upload.scrub_rate.0;
+        Ok(Self {
+            reactors,
+            metadata,
+            payload,
+            vfs,
+            nfs,
+            nfs_address,
+            gc_grace,
+            scrub_rate,
+            _lock: lock,
+        })
     }
 
     /// All reactors, in order.
@@ -156,6 +169,8 @@ fn data_path(config: &Config, layout: &Layout) -> payload::Config {
         gc_grace: config.upload.gc_grace,
         gc_interval: config.upload.gc_interval,
         sweep_interval: config.upload.sweep_interval,
+        scrub_interval: config.upload.scrub_interval,
+        scrub_rate: config.upload.scrub_rate.0,
         ..payload::Config::new(config.cache.path.clone())
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Value as Json, json};
 use upload::{
     collect::{Event, What},
     garbage::{Report, Tally, Word},
+    scrub,
 };
 use vocab::{BlockHash, limits::BLOCK_BYTES};
 
@@ -19,11 +20,30 @@ pub(crate) fn garbage(event: &Event) -> Json {
         What::Word(Word::Progress(report)) => report_json("progress", report),
         What::Word(Word::Missing(hash)) => json!({"event": "missing", "hash": hash.to_string()}),
         What::End(report) => report_json("end", report),
+        What::Scrub(scrub::Word::Progress(report)) => scrub_json("scrubbing", report),
+        What::Scrubbed(report) => scrub_json("scrubbed", report),
+        What::Scrub(scrub::Word::Healed(hash)) => {
+            json!({"event": "healed", "hash": hash.to_string()})
+        }
+        What::Scrub(scrub::Word::Damaged(hash, why)) => {
+            json!({"event": "bad", "hash": hash.to_string(), "error": why})
+        }
         What::Failed(why) => json!({"event": "failed", "error": why}),
     };
     shown["metadata_store"] = json!(&*event.metadata);
     shown["content_store"] = json!(&*event.content);
     shown
+}
+
+fn scrub_json(event: &str, report: &scrub::Report) -> Json {
+    json!({
+        "event": event,
+        "blocks": report.blocks,
+        "bytes": report.bytes,
+        "damaged": report.damaged,
+        "healed": report.healed,
+        "unread": report.unread,
+    })
 }
 
 fn report_json(event: &str, report: &Report) -> Json {
@@ -150,6 +170,17 @@ pub(crate) fn check_text(event: &Json) -> Option<String> {
             objects("young") + objects("leaked"),
             count("missing"),
         ),
+        "scrubbed" => format!(
+            "{}: {} blocks, {}: {} damaged, {} of them healed, {} not readable now\n",
+            place(event),
+            count("blocks"),
+            size(count("bytes")),
+            count("damaged"),
+            count("healed"),
+            count("unread"),
+        ),
+        "healed" => format!("block {}: damaged, and put again\n", text("hash")),
+        "bad" => format!("block {}: damaged: {}\n", text("hash"), text("error")),
         "damaged" => format!(
             "{}: {} from byte {} on cannot be read: no good object of block {}\n",
             text("path"),

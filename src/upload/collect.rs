@@ -14,6 +14,7 @@ use crate::{
     Place,
     garbage::{self, Report, Round, Word},
     lock::Locks,
+    scrub::{self, Scrub},
 };
 
 /// Blocks in one batch.
@@ -80,11 +81,41 @@ impl Collector {
     /// Sweeps all places, for ever. The first time comes early, so that a server that is restarted
     /// every day sweeps too.
     pub(crate) async fn sweep(self, interval: Duration) {
+        if interval.is_zero() {
+            return;
+        }
         tokio::time::sleep(interval / FIRST_SWEEP_PART).await;
         loop {
             let round = Round { is_dry: false, grace: self.grace, is_offline: false };
             self.round(round, |event| log(&event)).await;
             tokio::time::sleep(interval).await;
+        }
+    }
+
+    /// Scrubs all places, for ever; never when the interval is 0.
+    pub(crate) async fn scrub(self, interval: Duration, scrub: Scrub) {
+        if interval.is_zero() {
+            return;
+        }
+        tokio::time::sleep(interval / FIRST_SWEEP_PART).await;
+        loop {
+            self.scrub_once(&scrub, |event| log(&event)).await;
+            tokio::time::sleep(interval).await;
+        }
+    }
+
+    /// One scrub over all places.
+    pub(crate) async fn scrub_once(&self, scrub: &Scrub, mut tell: impl FnMut(Event)) {
+        let places = self.places.borrow().clone();
+        for place in places {
+            let mut say = |what| {
+                let (metadata, content) = (place.meta.name().into(), place.content_name.clone());
+                let event = Event { metadata, content, what };
+                tell(event);
+            };
+            let mut word = |word| say(What::Scrub(word));
+            let done = scrub::run(&place, scrub, &self.locks, &mut word).await;
+            say(done.map_or_else(What::Failed, What::Scrubbed));
         }
     }
 
@@ -125,6 +156,10 @@ pub enum What {
     Word(Word),
     /// It has ended here.
     End(Report),
+    /// A scrub goes on.
+    Scrub(scrub::Word),
+    /// A scrub has ended here.
+    Scrubbed(scrub::Report),
     /// It has failed here.
     Failed(String),
 }
@@ -145,6 +180,24 @@ fn log(event: &Event) {
             missing = report.missing,
             deleted = report.deleted,
             "swept"
+        ),
+        What::Scrub(scrub::Word::Progress(_)) => {}
+        What::Scrub(scrub::Word::Healed(hash)) => {
+            trace::warn!(%metadata, %content, %hash, "a damaged block was put again from a copy");
+        }
+        What::Scrub(scrub::Word::Damaged(hash, why)) => {
+            let cure = "`dittofs fsck` names its files; writing them again heals it";
+            trace::error!(%metadata, %content, %hash, why, "a block is damaged; {cure}");
+        }
+        What::Scrubbed(report) => trace::info!(
+            %metadata,
+            %content,
+            blocks = report.blocks,
+            bytes = report.bytes,
+            damaged = report.damaged,
+            healed = report.healed,
+            unread = report.unread,
+            "scrubbed"
         ),
         What::Failed(why) => {
             trace::warn!(%metadata, %content, why, "not swept, will be tried again");

@@ -168,7 +168,12 @@ async fn deduplicate(
         return Ok(false);
     }
     let key = BlockKey { domain: meta.id(), hash };
-    let put = content.put(&key, block).await.map_err(|error| Fault::Away(words(&error)))?;
+    let away = |error| Fault::Away(words(&error));
+    let put = content.put(&key, block).await.map_err(away)?;
+    if put == Put::Present {
+        // An object that nobody relies on: left by a crash, or known to be damaged.
+        content.replace(&key, block).await.map_err(away)?;
+    }
     match set(job, entry, true).await {
         Ok(Set::Done) => Ok(true),
         Ok(Set::NeedPut) => unreachable!("it was put"),

@@ -118,9 +118,25 @@ pub async fn is_missing(place: &Place, hash: BlockHash) -> Result<bool, String> 
             Err(error) => return Err(format!("looking for {key} in {content_name}: {error}")),
         }
         let words = |error: Error| format!("asking {}: {error}", meta.name());
-        if !meta.is_stored(content_name, hash).await.map_err(words)? {
+        if !is_live(place, hash).await.map_err(words)? {
             return Ok(false);
         }
     }
     Ok(true)
+}
+
+/// Whether files refer to a block.
+pub(crate) async fn is_live(place: &Place, hash: BlockHash) -> Result<bool, Error> {
+    let mut before = hash.0;
+    // The largest hash below it, so that the first one above that is it.
+    for byte in before.iter_mut().rev() {
+        let (less, borrows) = byte.overflowing_sub(1);
+        *byte = less;
+        if !borrows {
+            break;
+        }
+    }
+    let after = (hash.0 != [0; 32]).then_some(BlockHash(before));
+    let found = place.meta.counted(&place.content_name, after, 1).await?;
+    Ok(found.first().is_some_and(|counted| counted.hash == hash && counted.references > 0))
 }

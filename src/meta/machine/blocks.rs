@@ -104,8 +104,12 @@ fn enter(
         Some((hash, len)) => MapEntry { hash, stored_len: len, valid_len: len, watermark },
     };
     let is_same = old.is_some_and(|old| old.names_object() && old.hash == entry.hash);
-    if !is_same && entry.names_object() {
-        match counts::up(tx, content, entry.hash, entry.stored_len, new.was_put)? {
+    if entry.names_object() {
+        let up = match is_same {
+            true => counts::keep(tx, content, entry.hash, new.was_put),
+            false => counts::up(tx, content, entry.hash, entry.stored_len, new.was_put),
+        };
+        match up? {
             counts::Up::Counted => {}
             counts::Up::NeedPut => return Ok(Outcome::NeedPut),
         }

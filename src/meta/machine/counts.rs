@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | not counted | | needs a PUT first | `SetBlock` after a PUT |
 //! | live | above 0 | one more | the last reference going |
+//! | damaged | above 0 | needs a PUT first, and is live then | as live |
 //! | condemned | 0 | live again | a reference, or `DeleteBegin` |
 //! | condemned, length unknown | 0 | needs a PUT first | as condemned |
 //! | deleting | 0 | `Busy`: the deletion would take a new object too | `DeleteEnd` |
@@ -57,6 +58,8 @@ pub(super) fn up(
             return Err(broken("another length for the same hash", &hash));
         }
         Some(Count { state: CountState::Live, count, .. }) => count + 1,
+        Some(Count { state: CountState::Damaged, .. }) if !was_put => return Ok(Up::NeedPut),
+        Some(Count { state: CountState::Damaged, count, .. }) => count + 1,
         Some(Count { state: CountState::Condemned(since), .. }) => {
             tx.remove(Space::Misc, &key::condemned(content, since, hash));
             1
@@ -78,7 +81,7 @@ pub(super) fn down(
     }
     let key = key::count(content, entry.hash);
     let count: Option<Count> = tx.get(Space::Counts, &key)?;
-    let Some(mut count) = count.filter(|count| count.state == CountState::Live) else {
+    let Some(mut count) = count.filter(|count| count.count > 0) else {
         return Err(broken("no count for a block in use", &entry.hash));
     };
     count.count -= 1;
@@ -134,6 +137,40 @@ pub(super) fn condemn_found(
     Ok(Outcome::Condemned(condemned))
 }
 
+/// `MarkDamaged`. A block that nobody refers to is left alone.
+pub(super) fn mark(
+    tx: &mut Tx<'_>,
+    content: &str,
+    hash: BlockHash,
+    is_damaged: bool,
+) -> Result<Outcome, Error> {
+    let key = key::count(content_id(tx, content)?, hash);
+    let count: Option<Count> = tx.get(Space::Counts, &key)?;
+    if let Some(count) = count.filter(|count| count.count > 0) {
+        let state = if is_damaged { CountState::Damaged } else { CountState::Live };
+        tx.put(Space::Counts, &key, &Count { state, ..count });
+    }
+    Ok(Outcome::Done)
+}
+
+/// An entry keeps its block, whose object was put again when `was_put`.
+pub(super) fn keep(
+    tx: &mut Tx<'_>,
+    content: ContentId,
+    hash: BlockHash,
+    was_put: bool,
+) -> Result<Up, Error> {
+    let key = key::count(content, hash);
+    match tx.get::<Count>(Space::Counts, &key)? {
+        Some(Count { state: CountState::Damaged, .. }) if !was_put => Ok(Up::NeedPut),
+        Some(count @ Count { state: CountState::Damaged, .. }) => {
+            tx.put(Space::Counts, &key, &Count { state: CountState::Live, ..count });
+            Ok(Up::Counted)
+        }
+        _ => Ok(Up::Counted),
+    }
+}
+
 /// `DeleteBegin`. Repeating it is fine: after a crash, nobody knows which objects are gone.
 pub(super) fn delete_begin(
     tx: &mut Tx<'_>,
@@ -151,7 +188,7 @@ pub(super) fn delete_begin(
                 deleting.push(hash);
             }
             Some(Count { state: CountState::Deleting(_), .. }) => deleting.push(hash),
-            Some(Count { state: CountState::Live, .. }) | None => {}
+            Some(Count { state: CountState::Live | CountState::Damaged, .. }) | None => {}
         }
     }
     Ok(Outcome::Deleting(deleting))

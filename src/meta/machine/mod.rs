@@ -73,6 +73,9 @@ fn dispatch(tx: &mut Tx<'_>, command: &Command) -> Result<Outcome, Error> {
         }
         Command::Reap { inode, blocks_max, now } => reap::reap(tx, *inode, *blocks_max, *now),
         Command::Condemn { content, found } => counts::condemn_found(tx, content, found),
+        Command::MarkDamaged { content, hash, is_damaged } => {
+            counts::mark(tx, content, *hash, *is_damaged)
+        }
         Command::DeleteBegin { content, hashes } => counts::delete_begin(tx, content, hashes),
         Command::DeleteEnd { content, hashes } => counts::delete_end(tx, content, hashes),
     }

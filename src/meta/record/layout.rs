@@ -265,6 +265,7 @@ impl Record for Count {
             CountState::Live => (0, Time::default()),
             CountState::Condemned(since) => (1, since),
             CountState::Deleting(since) => (2, since),
+            CountState::Damaged => (3, Time::default()),
         };
         CountV1 {
             version: VERSION,
@@ -285,6 +286,7 @@ impl Record for Count {
             (0, 1..) => CountState::Live,
             (1, 0) => CountState::Condemned(since),
             (2, 0) => CountState::Deleting(since),
+            (3, 1..) => CountState::Damaged,
             _ => return Err(Garbage),
         };
         Ok(Self { count, stored_len: raw.stored_len.get(), state })

@@ -98,6 +98,8 @@ pub(crate) struct Count {
 pub(crate) enum CountState {
     /// The count is above 0.
     Live,
+    /// The count is above 0, and the object is damaged or gone.
+    Damaged,
     /// The count is 0 since then.
     Condemned(Time),
     /// The count is 0 since then, and the object is being deleted.

@@ -8,6 +8,7 @@ use reactor::rng::Rng;
 use upload::{
     collect::What,
     garbage::{Report, Round, Word},
+    scrub,
 };
 use vocab::{BlockHash, limits::BLOCK_BYTES};
 
@@ -125,9 +126,93 @@ fn gc(server: &Server, round: Round) -> (Report, Vec<BlockHash>) {
             What::Word(Word::Missing(hash)) => missing.push(hash),
             What::End(report) => end = Some(report),
             What::Failed(why) => panic!("{why}"),
+            What::Scrub(_) | What::Scrubbed(_) => panic!("of a round"),
         }
     }
     (end.expect("a round ends"), missing)
+}
+
+fn scrub(server: &Server) -> (scrub::Report, Vec<BlockHash>) {
+    let mut events = server.payload().scrub(0);
+    let (mut end, mut damaged) = (None, Vec::new());
+    while let Some(event) = events.blocking_recv() {
+        match event.what {
+            What::Scrub(scrub::Word::Damaged(hash, _)) => damaged.push(hash),
+            What::Scrub(scrub::Word::Progress(_) | scrub::Word::Healed(_)) => {}
+            What::Scrubbed(report) => end = Some(report),
+            What::Failed(why) => panic!("{why}"),
+            What::Word(_) | What::End(_) => panic!("of a scrub"),
+        }
+    }
+    (end.expect("a scrub ends"), damaged)
+}
+
+/// Flips a bit of a block's object, or takes the object away.
+fn spoil(server: &Server, hash: BlockHash, bit: Option<u64>) {
+    let key = BlockKey { domain: server.place().meta.id(), hash };
+    let store = &server.place().content.store;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        let Some(bit) = bit else { return store.delete(&key).await.unwrap() };
+        let mut object = store.get(&key, 0, u64::MAX).await.unwrap().to_vec();
+        let bit = bit % (object.len() as u64 * 8);
+        object[usize::try_from(bit / 8).unwrap()] ^= 1 << (bit % 8);
+        store.replace(&key, object.into()).await.unwrap();
+    });
+}
+
+#[test]
+fn a_scrub_heals_from_the_cache_and_marks_what_it_cannot() {
+    let seed = seed();
+    let mut rng = Rng::from_seed(seed);
+    let server = Server::start(2, |config| {
+        at_rest(config);
+        config.cache_bytes_max = 16 << 20;
+    });
+    let text = |n: u8| vec![n; 200_000];
+    let files: Vec<_> = (1..4).map(|n| server.create(&format!("f{n}"))).collect();
+    for (file, n) in files.iter().zip(1..) {
+        server.write(*file, 0, text(n));
+    }
+    server.drain();
+    assert_eq!(scrub(&server).0.damaged, 0);
+    // The cache has them all.
+    let hashes = [1, 2, 3].map(|n| Content::hash(&text(n)[..].into()));
+    for round in 0..20 {
+        for hash in hashes {
+            spoil(&server, hash, (!rng.one_in(4)).then(|| rng.next_u64()));
+        }
+        let (report, damaged) = scrub(&server);
+        assert_eq!((report.damaged, report.healed), (3, 3), "seed {seed} round {round}");
+        assert_eq!(damaged, [], "seed {seed} round {round}");
+    }
+    server.payload().drop_clean();
+    for (file, n) in files.iter().zip(1..) {
+        assert_eq!(server.read(*file, 0, 200_000), text(n));
+    }
+    // Nobody has it any more.
+    server.payload().drop_clean();
+    spoil(&server, hashes[0], Some(200 * 8));
+    spoil(&server, hashes[1], None);
+    let (report, mut damaged) = scrub(&server);
+    damaged.sort();
+    let mut wanted = hashes[..2].to_vec();
+    wanted.sort();
+    assert_eq!((report.blocks, report.damaged, report.healed, damaged), (3, 2, 0, wanted));
+    server.payload().drop_clean();
+    assert!(server.try_read(files[0], 0, 100).is_err() && server.try_read(files[1], 0, 9).is_err());
+    assert_eq!(scrub(&server).1.len(), 2, "it is still so");
+    // The same bytes, written by somebody else, make both good.
+    for n in 1..3 {
+        let again = server.create(&format!("again {n}"));
+        server.write(again, 0, text(n));
+    }
+    server.drain();
+    server.payload().drop_clean();
+    for (file, n) in files.iter().zip(1..) {
+        assert_eq!(server.read(*file, 0, 200_000), text(n));
+    }
+    assert_eq!(scrub(&server).0.damaged, 0);
 }
 
 fn plant(server: &Server, plain: &[u8]) -> BlockHash {

@@ -69,6 +69,14 @@ impl Store for Faulty {
         })
     }
 
+    fn replace<'a>(
+        &'a self,
+        key: &'a BlockKey,
+        object: Bytes,
+    ) -> Boxed<'a, Result<(), StoreError>> {
+        self.memory.replace(key, object)
+    }
+
     fn get<'a>(
         &'a self,
         key: &'a BlockKey,

@@ -7,6 +7,7 @@ pub(crate) mod init;
 pub(crate) mod logs;
 pub(crate) mod online;
 pub(crate) mod quickstart;
+pub(crate) mod scrub;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;

@@ -122,6 +122,10 @@ pub(crate) struct Upload {
     pub(crate) gc_interval: Duration,
     /// How often all objects are compared with the counts.
     pub(crate) sweep_interval: Duration,
+    /// How often all stored blocks are read and checked; 0: never.
+    pub(crate) scrub_interval: Duration,
+    /// Bytes that a scrub reads in a second.
+    pub(crate) scrub_rate: Size,
 }
 
 /// What is wrong with one key.

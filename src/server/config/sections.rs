@@ -305,6 +305,7 @@ fn reactors(s: &mut Section<'_>) -> Reactors {
 fn upload(s: &mut Section<'_>) -> Upload {
     let usual = payload::Config::new(PathBuf::new());
     let sweep = "How often objects that nobody counts and blocks that are missing are looked for.";
+    let scrub = "How often all stored blocks are read, checked and healed; 0s: never.";
     let grace = "An unreferenced block is deleted this long after its last reference went.";
     Upload {
         core: s.option("core", "The uploader's core; otherwise by the machine."),
@@ -312,6 +313,8 @@ fn upload(s: &mut Section<'_>) -> Upload {
         gc_grace: s.value("gc_grace", usual.gc_grace, grace),
         gc_interval: s.value("gc_interval", usual.gc_interval, "How often such are looked for."),
         sweep_interval: s.value("sweep_interval", usual.sweep_interval, sweep),
+        scrub_interval: s.value("scrub_interval", usual.scrub_interval, scrub),
+        scrub_rate: s.value("scrub_rate", Size(usual.scrub_rate), "Bytes a scrub reads a second."),
     }
 }
 
