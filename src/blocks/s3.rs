@@ -1,16 +1,21 @@
 //! Blocks as objects of an S3 service.
 //!
 //! Every call ends by its deadline, with the bytes asked for or an error that says what to do. The
-//! SDK neither retries nor waits by itself: [`Retry`] does. Conditional PUT is used only where
+//! SDK neither retries nor waits by itself: [`Retry`] does, and a breaker ends it early
+//! when the service is away. Conditional PUT is used only where
 //! [`Store::probe`] saw the server keep it; without it a PUT overwrites, which is as correct.
 
+mod breaker;
 mod config;
 mod error;
 mod retry;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    future::Future,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use aws_sdk_s3::{Client, primitives::ByteStream, types::Object};
 use bytes::Bytes;
@@ -57,6 +62,16 @@ impl S3 {
             retry: Retry::new(config.attempt_timeout, config.operation_timeout),
             is_conditional: AtomicBool::new(false),
         })
+    }
+
+    /// Attempts until one is answered, the deadline passes, or the service is known to be away.
+    async fn run<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let name = format!("{}is-anybody-there", self.prefix);
+        self.retry.breaker.admit(|| self.get_once(&name, 0, 1)).await?;
+        self.retry.run(attempt).await
     }
 
     fn name(&self, key: &BlockKey) -> String {
@@ -141,7 +156,7 @@ impl S3 {
             // One more than asked for tells whether more follow.
             let wanted = max.saturating_add(1) - listed.len();
             let page = || self.list_once(&dir, last.as_deref(), wanted);
-            let (objects, more) = self.retry.run(page).await?;
+            let (objects, more) = self.run(page).await?;
             for object in objects {
                 let Some(name) = object.key() else { continue };
                 // Our names have one length and depth, so every sane order is the hashes' order.
@@ -167,14 +182,14 @@ impl S3 {
     async fn try_object(&self, name: &str) -> Result<Vec<String>, StoreError> {
         let mut remarks = Vec::new();
         let object = Bytes::from_static(b"dittofs writes, reads and removes this");
-        self.retry.run(|| self.put_once(name, object.clone(), false)).await?;
+        self.run(|| self.put_once(name, object.clone(), false)).await?;
         for (from, len) in [(0, object.len()), (8, 6)] {
-            let read = self.retry.run(|| self.get_once(name, from as u64, len as u64)).await?;
+            let read = self.run(|| self.get_once(name, from as u64, len as u64)).await?;
             if read != object.slice(from..from + len) {
                 return Err(StoreError::Corrupt(format!("{name}: read other bytes than written")));
             }
         }
-        let again = self.retry.run(|| self.put_once(name, object.clone(), true)).await;
+        let again = self.run(|| self.put_once(name, object.clone(), true)).await;
         let is_conditional = matches!(again, Ok(Put::Present));
         self.is_conditional.store(is_conditional, Ordering::Relaxed);
         if !is_conditional {
@@ -189,10 +204,10 @@ impl S3 {
     async fn try_all(&self) -> Result<Vec<String>, StoreError> {
         let name = format!("{}probe-{:016x}", self.prefix, self.retry.random());
         let tried = self.try_object(&name).await;
-        let removed = self.retry.run(|| self.delete_once(&name)).await;
+        let removed = self.run(|| self.delete_once(&name)).await;
         let mut remarks = tried?;
         removed?;
-        if self.retry.run(|| self.get_once(&name, 0, 1)).await != Err(StoreError::NotFound) {
+        if self.run(|| self.get_once(&name, 0, 1)).await != Err(StoreError::NotFound) {
             remarks.push("a removed object can still be read for a while".into());
         }
         Ok(remarks)
@@ -211,7 +226,7 @@ impl Store for S3 {
     fn put<'a>(&'a self, key: &'a BlockKey, object: Bytes) -> Boxed<'a, Result<Put, StoreError>> {
         Box::pin(async move {
             let (name, new) = (self.name(key), self.is_conditional.load(Ordering::Relaxed));
-            self.retry.run(|| self.put_once(&name, object.clone(), new)).await
+            self.run(|| self.put_once(&name, object.clone(), new)).await
         })
     }
 
@@ -235,14 +250,14 @@ impl Store for S3 {
         assert!(len > 0, "a range is not empty");
         Box::pin(async move {
             let name = self.name(key);
-            self.retry.run(|| self.get_once(&name, from, len)).await
+            self.run(|| self.get_once(&name, from, len)).await
         })
     }
 
     fn delete<'a>(&'a self, key: &'a BlockKey) -> Boxed<'a, Result<(), StoreError>> {
         Box::pin(async move {
             let name = self.name(key);
-            self.retry.run(|| self.delete_once(&name)).await
+            self.run(|| self.delete_once(&name)).await
         })
     }
 

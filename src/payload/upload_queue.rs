@@ -23,7 +23,7 @@ const JOBS_MAX: u32 = 16;
 /// A store that is away is asked again after this long at first.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// And after this long at most.
-const BACKOFF_MAX: Duration = Duration::from_secs(30);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// How finely the log's course is remembered.
 const COURSE_STEP: u64 = 1024 * 1024;
 /// Stands for a mark where a block's index is expected.

@@ -3,9 +3,11 @@
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "what a failed test has to say")]
 
 mod crash;
+mod disk;
 mod fsck;
 mod garbage;
 mod kernel;
+mod outage;
 mod property;
 mod stop;
 mod stores;

@@ -363,10 +363,20 @@ impl Server {
     /// When the metrics cannot be had.
     #[must_use]
     pub fn metric(&self, name: &str) -> f64 {
+        self.metric_of(name, "")
+    }
+
+    /// The same over those labels that contain a text.
+    ///
+    /// # Panics
+    /// When the metrics cannot be had.
+    #[must_use]
+    pub fn metric_of(&self, name: &str, label: &str) -> f64 {
         let (status, body) = self.http("GET", "/metrics").expect("an answer to metrics");
         assert_eq!(status, 200, "metrics: {body}");
         let lines = body.lines().filter(|line| {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && line.contains(label)
         });
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }

@@ -27,6 +27,11 @@ where
         (_, "NoSuchBucket") => StoreError::Refused(text),
         (Some(404), _) => StoreError::NotFound,
         (Some(507), _) | (_, "QuotaExceeded" | "XMinioStorageFull") => StoreError::Full(text),
+        // The clock or the keys are out of date: the operator sets them right, and nothing is lost.
+        (
+            _,
+            "RequestTimeTooSkewed" | "RequestExpired" | "ExpiredToken" | "TokenRefreshRequired",
+        ) => StoreError::Unavailable(text),
         // The connection was cut or slow while the body was under way.
         (_, "RequestTimeout" | "IncompleteBody" | "BadDigest") => StoreError::Unavailable(text),
         (Some(408 | 409 | 425 | 429 | 500 | 502..=506 | 508..), _) => StoreError::Unavailable(text),

@@ -9,12 +9,12 @@ use std::{
 use reactor::rng::{Rng, random_u64};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::StoreError;
+use crate::{StoreError, s3::breaker::Breaker};
 
 /// The longest pause after the first attempt; it doubles with each.
 const PAUSE_FIRST: Duration = Duration::from_millis(50);
 /// The longest pause of all.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// How often and how long to try.
 #[derive(Debug)]
@@ -22,14 +22,16 @@ pub(super) struct Retry {
     attempt_timeout: Duration,
     operation_timeout: Duration,
     rng: Mutex<Rng>,
+    pub(super) breaker: Breaker,
 }
 
 impl Retry {
     pub(super) fn new(attempt_timeout: Duration, operation_timeout: Duration) -> Self {
-        Self { attempt_timeout, operation_timeout, rng: Mutex::new(Rng::from_seed(random_u64())) }
+        let rng = Mutex::new(Rng::from_seed(random_u64()));
+        Self { attempt_timeout, operation_timeout, rng, breaker: Breaker::default() }
     }
 
-    /// Attempts until one ends other than `Unavailable`, or the deadline passes.
+    /// Attempts until one ends other than `Unavailable`, the breaker opens, or the deadline passes.
     pub(super) async fn run<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, StoreError>>,
@@ -39,12 +41,22 @@ impl Retry {
         let attempts = async {
             let mut pause_max = PAUSE_FIRST;
             loop {
+                let began = Instant::now();
                 match timeout(self.attempt_timeout, attempt()).await {
                     Ok(Err(StoreError::Unavailable(why))) => last = why,
-                    Ok(done) => return done,
+                    Ok(done) => {
+                        self.breaker.answered();
+                        return done;
+                    }
                     Err(_) => last = format!("no answer in {:?}", self.attempt_timeout),
                 }
+                if self.breaker.failed(began, &last) {
+                    return Err(StoreError::Unavailable(last.clone()));
+                }
                 sleep(self.jitter(pause_max)).await;
+                if self.breaker.is_open() {
+                    return Err(StoreError::Unavailable(last.clone()));
+                }
                 pause_max = PAUSE_MAX.min(pause_max * 2);
             }
         };
@@ -77,17 +89,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_unavailable_is_tried_until_the_deadline() {
-        let (start, tries) = (Instant::now(), AtomicU32::new(0));
+    async fn what_is_unavailable_is_tried_until_it_counts_as_away() {
+        let (start, tries, retry) = (Instant::now(), AtomicU32::new(0), retry());
         let attempt = || async {
             tries.fetch_add(1, Ordering::Relaxed);
             Err::<(), _>(away())
         };
-        assert_eq!(retry().run(attempt).await, Err(away()));
-        assert_eq!(start.elapsed().as_secs(), 30);
-        // Pauses reach five seconds: never a storm, never a standstill.
+        assert_eq!(retry.run(attempt).await, Err(away()));
+        assert!((5..9).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+        // Pauses reach two seconds: never a storm, never a standstill.
         let tries = tries.into_inner();
-        assert!((8..60).contains(&tries), "{tries}");
+        assert!((6..40).contains(&tries), "{tries}");
+        assert!(retry.breaker.is_open());
     }
 
     #[tokio::test(start_paused = true)]
@@ -101,6 +114,17 @@ mod tests {
         };
         assert_eq!(retry().run(attempt).await, Ok(7));
         assert_eq!(tries.into_inner(), 4);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_another_attempt_is_told_when_the_breaker_opens() {
+        let retry = retry();
+        let hang = || async { std::future::pending::<Result<(), StoreError>>().await };
+        let began = Instant::now();
+        let calls = (0..6).map(|_| retry.run(hang));
+        let done = futures_util::future::join_all(calls).await;
+        assert!(done.iter().all(Result::is_err));
+        assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
