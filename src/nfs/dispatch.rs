@@ -1,4 +1,4 @@
-//! From a record to a procedure and from its result to a reply: the table of both programs.
+//! From a record to a procedure and from its result to a reply: the table of NFS and MOUNT.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,11 +16,16 @@ use crate::{
     connection::{Accepted, NoCall, Service},
     drc::{Begin, Drc, Key, Ticket},
     link::Link,
-    metrics::{Class, PerReactor, PerShare},
-    mount, ops,
+    metrics::{self, Class, PerReactor, PerShare},
+    mount,
+    nlm::Manager,
+    ops,
     ops::Request,
+    portmap::Registry,
+    side,
+    way::Way,
     wire::{
-        mount as mount3,
+        mount as mount3, nlm, nsm, portmap,
         rpc::{self, BadCall, Refusal},
         v3::{self, data, fail::Failed, listing, names, object},
         xdr::{Encode, Malformed, Reader, Writer},
@@ -36,15 +41,20 @@ pub(crate) struct Nfs {
     pub(crate) vfs: Vfs,
     pub(crate) drc: Arc<Drc>,
     pub(crate) mounts: Arc<mount::table::Table>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) manager: Manager,
     pub(crate) metrics: Arc<PerReactor>,
     /// Shares seen on this reactor. The first stands for none.
     pub(crate) shares: RefCell<Vec<Arc<PerShare>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Procedure {
+pub(crate) enum Procedure {
     Nfs(v3::Procedure),
     Mount(mount3::Procedure),
+    Portmap(portmap::Procedure),
+    Nlm(nlm::Version, nlm::Procedure),
+    Nsm(nsm::Procedure),
 }
 
 /// A call that has a procedure and a caller.
@@ -53,27 +63,58 @@ pub(crate) struct Call {
     record: Bytes,
     /// Where the arguments begin.
     args_at: usize,
-    xid: u32,
-    procedure: Procedure,
-    caller: Caller,
+    pub(crate) xid: u32,
+    pub(crate) procedure: Procedure,
+    pub(crate) caller: Caller,
     arrived: Duration,
+}
+
+impl Call {
+    pub(crate) fn args(&self) -> Reader<'_> {
+        Reader::new(&self.record[self.args_at..])
+    }
+}
+
+/// What to make of a record.
+pub(crate) enum Judged {
+    Call(Call),
+    /// A call that is not run.
+    Refused(u32, Refusal),
+    NoCall,
 }
 
 impl Procedure {
     /// RFC 5531 section 9: the program, then its version, then the procedure.
-    fn of(call: &rpc::Call<'_>) -> Result<Self, Refusal> {
-        let check = |version: u32| match call.version == version {
+    fn of(call: &rpc::Call<'_>, registry: &Registry) -> Result<Self, Refusal> {
+        let (version, number) = (call.version, call.procedure);
+        let within = |low: u32, high: u32| match (low..=high).contains(&version) {
             true => Ok(()),
-            false => Err(Refusal::ProgramMismatch { low: version, high: version }),
+            false => Err(Refusal::ProgramMismatch { low, high }),
         };
         let found = match call.program {
             v3::PROGRAM => {
-                check(v3::VERSION)?;
-                v3::Procedure::from_number(call.procedure).map(Self::Nfs)
+                within(v3::VERSION, v3::VERSION)?;
+                v3::Procedure::from_number(number).map(Self::Nfs)
             }
             mount3::PROGRAM => {
-                check(mount3::VERSION)?;
-                mount3::Procedure::from_number(call.procedure).map(Self::Mount)
+                within(mount3::VERSION, mount3::VERSION)?;
+                mount3::Procedure::from_number(number).map(Self::Mount)
+            }
+            portmap::PROGRAM if registry.has_portmapper() => {
+                let [low, high] = portmap::VERSIONS;
+                within(low, high)?;
+                portmap::Procedure::from_number(version, number).map(Self::Portmap)
+            }
+            nlm::PROGRAM => {
+                within(1, 4)?;
+                let version = nlm::Version::from_number(version);
+                let version = version.ok_or(Refusal::ProgramMismatch { low: 1, high: 4 })?;
+                let found = nlm::Procedure::from_number(version, number);
+                found.map(|procedure| Self::Nlm(version, procedure))
+            }
+            nsm::PROGRAM => {
+                within(nsm::VERSION, nsm::VERSION)?;
+                nsm::Procedure::from_number(number).map(Self::Nsm)
             }
             _ => return Err(Refusal::ProgramUnavailable),
         };
@@ -84,7 +125,48 @@ impl Procedure {
     fn index(self) -> usize {
         match self {
             Self::Nfs(procedure) => procedure as usize,
-            Self::Mount(procedure) => v3::Procedure::ALL.len() + procedure as usize,
+            Self::Mount(procedure) => metrics::MOUNT + procedure as usize,
+            Self::Portmap(procedure) => metrics::PORTMAP + procedure as usize,
+            Self::Nlm(_, procedure) => metrics::NLM + procedure as usize,
+            Self::Nsm(procedure) => metrics::NSM + procedure as usize,
+        }
+    }
+}
+
+impl Nfs {
+    /// Whether a record is a call of a procedure by a caller.
+    pub(crate) fn judge(&self, way: Way<'_>, record: Bytes, arrived: Duration) -> Judged {
+        let call = match rpc::Call::decode(&record) {
+            Ok(call) => call,
+            Err(BadCall::Version { xid }) => return Judged::Refused(xid, Refusal::RpcMismatch),
+            Err(BadCall::Malformed) => return Judged::NoCall,
+        };
+        let xid = call.xid;
+        let procedure = match Procedure::of(&call, &self.registry) {
+            Ok(procedure) => procedure,
+            Err(refusal) => return Judged::Refused(xid, refusal),
+        };
+        let credentials = match way.credentials().caller(&call.credential, &call.verifier) {
+            Ok(credentials) => credentials,
+            Err(stat) => return Judged::Refused(xid, Refusal::Auth(stat)),
+        };
+        let caller = Caller { credentials, address: way.peer().ip() };
+        let args_at = record.len() - call.args.len();
+        Judged::Call(Call { record, args_at, xid, procedure, caller, arrived })
+    }
+
+    /// Runs a call of any program but NFS.
+    pub(crate) async fn run_side(self: &Rc<Self>, way: Way<'_>, call: &Call) {
+        let answer = Answer { nfs: self, way, call, ticket: None };
+        match call.procedure {
+            Procedure::Nfs(_) => unreachable!("it has a way of its own"),
+            Procedure::Mount(procedure) => run_mount(self, answer, procedure).await,
+            Procedure::Portmap(procedure) => side::run_portmap(&self.registry, answer, procedure),
+            Procedure::Nlm(version, procedure) => {
+                let nlm = side::Nlm { vfs: &self.vfs, manager: &self.manager, version };
+                nlm.run(answer, procedure).await;
+            }
+            Procedure::Nsm(procedure) => side::run_nsm(&self.manager, answer, procedure).await,
         }
     }
 }
@@ -98,34 +180,28 @@ impl Service for Nfs {
         record: Bytes,
         arrived: Duration,
     ) -> Result<Option<Accepted<Call>>, NoCall> {
-        let refuse = |xid, refusal: Refusal| {
-            link.reply(0, |writer| refusal.encode(writer, xid), Vec::new());
-            Ok(None)
-        };
-        let call = match rpc::Call::decode(&record) {
-            Ok(call) => call,
-            Err(BadCall::Version { xid }) => return refuse(xid, Refusal::RpcMismatch),
-            Err(BadCall::Malformed) => return Err(NoCall),
-        };
-        let procedure = match Procedure::of(&call) {
-            Ok(procedure) => procedure,
-            Err(refusal) => return refuse(call.xid, refusal),
-        };
-        let credentials = match link.credentials.caller(&call.credential, &call.verifier) {
-            Ok(credentials) => credentials,
-            Err(stat) => return refuse(call.xid, Refusal::Auth(stat)),
-        };
-        let caller = Caller { credentials, address: link.peer.ip() };
-        let args_at = record.len() - call.args.len();
-        let reply_bytes = reply_bytes(procedure, call.args);
-        let xid = call.xid;
-        let call = Call { record, args_at, xid, procedure, caller, arrived };
-        Ok(Some(Accepted { call, reply_bytes }))
+        match self.judge(Way::Link(link), record, arrived) {
+            Judged::Call(call) => {
+                let reply_bytes = reply_bytes(call.procedure, call.args());
+                Ok(Some(Accepted { call, reply_bytes }))
+            }
+            Judged::Refused(xid, refusal) => {
+                link.reply(0, |writer| refusal.encode(writer, xid), Vec::new());
+                Ok(None)
+            }
+            Judged::NoCall => Err(NoCall),
+        }
     }
 
     async fn run(self: Rc<Self>, link: Rc<Link>, call: Call) {
         match call.procedure {
-            Procedure::Mount(procedure) => run_mount(&self, &link, &call, procedure).await,
+            // In a box, so that the place of NFS, which every request passes through, stays small.
+            Procedure::Mount(_)
+            | Procedure::Portmap(_)
+            | Procedure::Nlm(..)
+            | Procedure::Nsm(_) => {
+                Box::pin(self.run_side(Way::Link(&link), &call)).await;
+            }
             Procedure::Nfs(procedure) => match self.once(&link, &call, procedure).await {
                 Once::Run(ticket) => run_nfs(&self, &link, &call, procedure, ticket).await,
                 Once::Answered => {}
@@ -136,8 +212,7 @@ impl Service for Nfs {
 }
 
 /// What a reply may weigh, for the bounds of the connection.
-fn reply_bytes(procedure: Procedure, args: &[u8]) -> usize {
-    let mut reader = Reader::new(args);
+fn reply_bytes(procedure: Procedure, mut reader: Reader<'_>) -> usize {
     let asked = match procedure {
         Procedure::Nfs(v3::Procedure::Read) => {
             data::ReadArgs::decode(&mut reader).map_or(0, |args| args.count)
@@ -149,6 +224,7 @@ fn reply_bytes(procedure: Procedure, args: &[u8]) -> usize {
             listing::ReadDirPlusArgs::decode(&mut reader).map_or(0, |args| args.maxcount)
         }
         Procedure::Nfs(_) | Procedure::Mount(_) => 0,
+        Procedure::Portmap(_) | Procedure::Nlm(..) | Procedure::Nsm(_) => 0,
     };
     asked.min(TRANSFER_BYTES_MAX) as usize + REPLY_BYTES
 }
@@ -167,8 +243,8 @@ async fn run_nfs(
         record: &call.record,
         seen: Cell::new(None),
     };
-    let answer = Answer { nfs, link, call, ticket };
-    let mut args = Reader::new(&call.record[call.args_at..]);
+    let answer = Answer { nfs, way: Way::Link(link), call, ticket };
+    let mut args = call.args();
     macro_rules! op {
         ($args:ty, $op:ident) => {
             match <$args>::decode(&mut args) {
@@ -211,12 +287,12 @@ async fn run_nfs(
     }
 }
 
-async fn run_mount(nfs: &Rc<Nfs>, link: &Link, call: &Call, procedure: mount3::Procedure) {
+async fn run_mount(nfs: &Nfs, answer: Answer<'_>, procedure: mount3::Procedure) {
     use mount3::Procedure as P;
-    let Nfs { vfs, mounts, .. } = &**nfs;
+    let Nfs { vfs, mounts, .. } = nfs;
+    let call = answer.call;
     let caller = &call.caller;
-    let answer = Answer { nfs, link, call, ticket: None };
-    let path = || mount3::PathArgs::decode(&mut Reader::new(&call.record[call.args_at..]));
+    let path = || mount3::PathArgs::decode(&mut call.args());
     match procedure {
         P::Null => answer.ok(mount::null::run()),
         P::Mnt => match path() {
@@ -303,10 +379,10 @@ fn is_once(procedure: v3::Procedure, args: &[u8]) -> bool {
 }
 
 /// The end of a call.
-struct Answer<'a> {
+pub(crate) struct Answer<'a> {
     nfs: &'a Nfs,
-    link: &'a Link,
-    call: &'a Call,
+    pub(crate) way: Way<'a>,
+    pub(crate) call: &'a Call,
     ticket: Option<Ticket>,
 }
 
@@ -318,18 +394,18 @@ impl Answer<'_> {
     }
 
     /// Results that belong to no share.
-    fn plain(self, body: impl Encode, class: Class) {
+    pub(crate) fn plain(self, body: impl Encode, class: Class) {
         self.send(None, body, class);
     }
 
-    fn ok(self, body: impl Encode) {
+    pub(crate) fn ok(self, body: impl Encode) {
         self.plain(body, Class::Ok);
     }
 
     /// The arguments could not be read.
-    fn garbage(self) {
-        let (xid, link) = (self.call.xid, self.link);
-        link.reply(0, |writer| Refusal::GarbageArgs.encode(writer, xid), Vec::new());
+    pub(crate) fn garbage(self) {
+        let (xid, way) = (self.call.xid, self.way);
+        way.reply(0, |writer| Refusal::GarbageArgs.encode(writer, xid), Vec::new());
         self.count(None, Class::Garbage);
     }
 
@@ -343,13 +419,13 @@ impl Answer<'_> {
         };
         // "Not now" is no result: asked again, the call may run.
         match self.ticket.take().filter(|_| class != Class::Busy) {
-            None => self.link.reply(fsid, encode, tail),
+            None => self.way.reply(fsid, encode, tail),
             Some(ticket) => {
                 let mut reply = BytesMut::with_capacity(REPLY_BYTES);
                 encode(&mut Writer::new(&mut reply, fsid));
                 let reply = reply.freeze();
                 ticket.finish(&reply, reactor::clock::monotonic());
-                self.link.reply(fsid, |writer| writer.fixed(&reply), Vec::new());
+                self.way.reply(fsid, |writer| writer.fixed(&reply), Vec::new());
             }
         }
         self.count(seen, class);

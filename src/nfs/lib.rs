@@ -1,29 +1,36 @@
 //! NFS: wire codec, dispatch table, one file per procedure.
 //!
-//! Absent: decisions about permission, locks and durability; they are made in [`vfs`]. UDP, and
-//! versions 2 and 4.
+//! Absent: decisions about permission, locks and durability; they are made in [`vfs`]. NFS over UDP
+//! (its helpers MOUNT, NLM and NSM have it), and versions 2 and 4.
 
+mod call;
 mod connection;
 mod credentials;
 mod dispatch;
+mod door;
 mod drc;
 mod inbox;
 mod link;
 pub mod metrics;
 mod mount;
+mod nlm;
+mod nsm;
 mod ops;
+mod portmap;
 mod replies;
+mod side;
 mod signal;
 mod status;
 #[cfg(test)]
 mod tests;
+mod way;
 mod wire;
 
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     io,
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     rc::Rc,
     sync::{
         Arc,
@@ -35,18 +42,39 @@ use std::{
 use reactor::{
     mailbox::Remote,
     net::{Listening, Stream},
+    udp::{self, Datagrams},
 };
 use trace::{debug, info};
 use vfs::Vfs;
 use vocab::limits::RECORD_BYTES_MAX;
 
-use crate::{dispatch::Nfs, drc::Drc, inbox::Buffers, link::Link, signal::Signal};
+pub use nsm::Config as MonitorConfig;
+
+use crate::{
+    dispatch::Nfs,
+    drc::Drc,
+    inbox::Buffers,
+    link::Link,
+    nlm::Manager,
+    nsm::Monitor,
+    portmap::{Registry, register},
+    signal::Signal,
+    way::Door,
+};
 
 /// How to serve.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to listen, for NFS and MOUNT alike. Port 0 takes a free one.
+    /// Where to listen, for all programs alike. Port 0 takes a free one.
     pub address: SocketAddr,
+    /// Serve MOUNT, NLM and NSM over UDP too, at the same port.
+    pub has_udp: bool,
+    /// The port of an embedded portmapper, at the same address; 0 takes a free one.
+    pub portmapper: Option<u16>,
+    /// Register with the system's rpcbind.
+    pub registers: bool,
+    /// Which clients are told of a restart, and what happens after one.
+    pub monitor: MonitorConfig,
     /// Most bytes of one RPC record; a longer one ends its connection.
     pub record_bytes_max: u32,
     /// Most requests under way on one connection; further ones are not received.
@@ -68,6 +96,10 @@ impl Config {
     pub fn new(address: SocketAddr) -> Self {
         Self {
             address,
+            has_udp: true,
+            portmapper: None,
+            registers: false,
+            monitor: MonitorConfig::default(),
             record_bytes_max: RECORD_BYTES_MAX,
             in_flight_max: 256,
             in_flight_bytes_max: 16 * 1024 * 1024,
@@ -78,14 +110,20 @@ impl Config {
     }
 }
 
-/// Serves NFS version 3 and MOUNT version 3 over TCP on all the reactors, until it is stopped. Call
-/// it on a plain thread.
+/// Serves NFS version 3 with its helpers on all the reactors, until it is stopped. Call it on a
+/// plain thread.
 ///
 /// # Errors
 /// The kernel's: for example the port is taken.
 pub fn serve(config: Config, vfs: Vfs, remotes: &[Remote]) -> io::Result<Server> {
     static SERVERS: AtomicU64 = AtomicU64::new(0);
     let metrics = |remote: &Remote| (remote.id(), Arc::new(metrics::PerReactor::new()));
+    let main = Port::take(config.address, config.has_udp)?;
+    let portmapper = |port| Port::take(SocketAddr::new(config.address.ip(), port), true);
+    let portmapper = config.portmapper.map(portmapper).transpose()?;
+    let portmapper_port = portmapper.as_ref().map(|port| port.address.port());
+    let registry = Registry::new(main.address.port(), config.has_udp, portmapper_port);
+    let monitor = Monitor::start(config.monitor.clone(), vfs.locks().clone())?;
     let shared = Arc::new(Shared {
         id: SERVERS.fetch_add(1, Relaxed),
         drc: Arc::new(Drc::new(drc::Bounds {
@@ -93,18 +131,75 @@ pub fn serve(config: Config, vfs: Vfs, remotes: &[Remote]) -> io::Result<Server>
             age_max: config.duplicates_age,
         })),
         mounts: Arc::default(),
+        registry: Arc::new(registry),
+        manager: Manager::new(vfs.locks().clone(), monitor),
         metrics: remotes.iter().map(metrics).collect(),
         connections: AtomicUsize::new(0),
         vfs,
         config,
     });
-    let on_stream = {
-        let shared = shared.clone();
-        move |stream, peer| local(&shared).open(&shared, stream, peer)
+    let address = main.address;
+    let portmapper_address = portmapper.as_ref().map(|port| port.address);
+    let mut listening = Vec::new();
+    for port in [Some(main), portmapper].into_iter().flatten() {
+        listening.push(port.open(&shared, remotes)?);
+    }
+    let registered = match shared.config.registers {
+        true => register::register(&shared.registry, address.ip()),
+        false => register::Registered::default(),
     };
-    let listening = reactor::net::listen(remotes, shared.config.address, on_stream)?;
-    info!(address = %listening.address(), "serving NFS");
-    Ok(Server { shared, address: listening.address(), listening, remotes: remotes.to_vec() })
+    info!(%address, "serving NFS");
+    if let Some(address) = portmapper_address {
+        info!(%address, "serving as portmapper");
+    }
+    let remotes = remotes.to_vec();
+    Ok(Server { shared, address, portmapper_address, listening, registered, remotes })
+}
+
+/// A port that is ours, over UDP too if that is served there.
+struct Port {
+    address: SocketAddr,
+    socket: Option<UdpSocket>,
+}
+
+impl Port {
+    /// A port that is free for both is found by trying, when it is for us to choose.
+    const TRIES: usize = 16;
+
+    fn take(mut address: SocketAddr, has_udp: bool) -> io::Result<Self> {
+        if address.port() != 0 {
+            let socket = has_udp.then(|| udp::bind(address)).transpose()?;
+            return Ok(Self { address, socket });
+        }
+        for _ in 0..Self::TRIES {
+            let socket = udp::bind(address)?;
+            let free = SocketAddr::new(address.ip(), socket.local_addr()?.port());
+            if reactor::net::is_free(free) {
+                address = free;
+                return Ok(Self { address, socket: has_udp.then_some(socket) });
+            }
+        }
+        Err(io::ErrorKind::AddrInUse.into())
+    }
+
+    /// Serves it.
+    fn open(self, shared: &Arc<Shared>, remotes: &[Remote]) -> io::Result<Listening> {
+        let on_stream = {
+            let shared = shared.clone();
+            move |stream, peer| local(&shared).open(&shared, stream, peer)
+        };
+        let listening = reactor::net::listen(remotes, self.address, on_stream)?;
+        if let Some(socket) = self.socket {
+            let shared = shared.clone();
+            // Calls by datagram are few: one reactor does them all, that of the lock table.
+            let open = shared.vfs.locks().home().clone().call(move || async move {
+                local(&shared).open_door(Datagrams::new(socket)?);
+                io::Result::Ok(())
+            });
+            open.wait().map_err(|_| io::ErrorKind::NotConnected)??;
+        }
+        Ok(listening)
+    }
 }
 
 /// A running server. Dropped without [`Server::stop`], it accepts no more; connections go on.
@@ -112,7 +207,9 @@ pub fn serve(config: Config, vfs: Vfs, remotes: &[Remote]) -> io::Result<Server>
 pub struct Server {
     shared: Arc<Shared>,
     address: SocketAddr,
-    listening: Listening,
+    portmapper_address: Option<SocketAddr>,
+    listening: Vec<Listening>,
+    registered: register::Registered,
     remotes: Vec<Remote>,
 }
 
@@ -123,16 +220,23 @@ impl Server {
         self.address
     }
 
+    /// Where its portmapper listens, if it has one.
+    #[must_use]
+    pub fn portmapper_address(&self) -> Option<SocketAddr> {
+        self.portmapper_address
+    }
+
     /// The counters.
     #[must_use]
     pub fn metrics(&self) -> metrics::Snapshot {
-        metrics::snapshot(self.shared.metrics.values())
+        self.shared.snapshot()
     }
 
     /// Stops: accepts and receives no more, answers what is under way, and cuts what is not through
     /// at the deadline. Call it on a plain thread, while the reactors run.
     pub fn stop(self, deadline: Duration) -> Stopped {
-        self.listening.stop();
+        self.registered.undo(self.address.ip());
+        self.listening.into_iter().for_each(Listening::stop);
         let stop = |remote: &Remote| {
             let shared = self.shared.clone();
             remote.call(move || async move { local(&shared).stop(&shared, deadline).await })
@@ -141,7 +245,7 @@ impl Server {
         // A reactor that is gone took its connections along.
         let forced = forced.into_iter().filter_map(|forced| forced.wait().ok()).sum();
         info!(address = %self.address, forced, "stopped serving NFS");
-        Stopped { forced, metrics: metrics::snapshot(self.shared.metrics.values()) }
+        Stopped { forced, metrics: self.shared.snapshot() }
     }
 }
 
@@ -163,9 +267,17 @@ struct Shared {
     vfs: Vfs,
     drc: Arc<Drc>,
     mounts: Arc<mount::table::Table>,
+    registry: Arc<Registry>,
+    manager: Manager,
     metrics: BTreeMap<usize, Arc<metrics::PerReactor>>,
     /// Open connections.
     connections: AtomicUsize,
+}
+
+impl Shared {
+    fn snapshot(&self) -> metrics::Snapshot {
+        metrics::snapshot(self.metrics.values(), self.vfs.locks().counts())
+    }
 }
 
 /// A server's part on one reactor.
@@ -173,6 +285,7 @@ struct Local {
     nfs: Rc<Nfs>,
     buffers: Rc<Buffers>,
     links: RefCell<BTreeMap<u64, Rc<Link>>>,
+    doors: RefCell<Vec<Rc<Door>>>,
     next_link: Cell<u64>,
     stopping: Cell<bool>,
     emptied: Signal,
@@ -196,6 +309,8 @@ impl Local {
             vfs: shared.vfs.clone(),
             drc: shared.drc.clone(),
             mounts: shared.mounts.clone(),
+            registry: shared.registry.clone(),
+            manager: shared.manager.clone(),
             metrics: shared.metrics[&reactor].clone(),
             shares: RefCell::default(),
         };
@@ -203,6 +318,7 @@ impl Local {
             nfs: Rc::new(nfs),
             buffers: Rc::new(Buffers::new(shared.config.record_bytes_max as usize)),
             links: RefCell::default(),
+            doors: RefCell::default(),
             next_link: Cell::new(0),
             stopping: Cell::new(false),
             emptied: Signal::default(),
@@ -240,9 +356,17 @@ impl Local {
         });
     }
 
+    /// Takes a new UDP socket.
+    fn open_door(&self, socket: Datagrams) {
+        let door = Rc::new(Door { socket, credentials: credentials::Cache::default() });
+        self.doors.borrow_mut().push(door.clone());
+        reactor::spawn(door::serve(self.nfs.clone(), door));
+    }
+
     /// Ends all connections; the number of those that had to be cut.
     async fn stop(self: Rc<Self>, shared: &Shared, deadline: Duration) -> usize {
         self.stopping.set(true);
+        self.doors.borrow_mut().drain(..).for_each(|door| door.socket.close());
         self.links.borrow().values().for_each(|link| link.stop());
         let empty = self.emptied.until(|| self.links.borrow().is_empty().then_some(()));
         let is_empty = reactor::timeout(deadline, empty).await.is_some();

@@ -14,12 +14,17 @@ use std::{
 use vocab::{ShareId, StoreId};
 
 use crate::wire::{
-    mount,
+    mount, nlm, nsm, portmap,
     v3::{self, Status},
 };
 
-/// Procedures of both programs: those of NFS come first.
-pub(crate) const PROCEDURES: usize = v3::Procedure::ALL.len() + mount::Procedure::ALL.len();
+/// Where the procedures of each program begin; those of NFS come first.
+pub(crate) const MOUNT: usize = v3::Procedure::ALL.len();
+pub(crate) const PORTMAP: usize = MOUNT + mount::Procedure::ALL.len();
+pub(crate) const NLM: usize = PORTMAP + portmap::Procedure::ALL.len();
+pub(crate) const NSM: usize = NLM + nlm::Procedure::ALL.len();
+/// Procedures of all programs.
+pub(crate) const PROCEDURES: usize = NSM + nsm::Procedure::ALL.len();
 const CLASSES: usize = Class::ALL.len();
 /// Latency buckets below the last.
 pub const BUCKETS: usize = 20;
@@ -109,6 +114,10 @@ pub struct Snapshot {
     pub connections_refused: u64,
     /// Calls answered again by the duplicate-request cache.
     pub duplicates: u64,
+    /// Byte ranges and files that clients have locked.
+    pub locks_held: u64,
+    /// Locks that clients wait for.
+    pub locks_waiting: u64,
 }
 
 /// Requests of one procedure, share and class.
@@ -254,7 +263,10 @@ impl PerReactor {
 }
 
 /// Sums the reactors.
-pub(crate) fn snapshot<'a>(reactors: impl Iterator<Item = &'a Arc<PerReactor>>) -> Snapshot {
+pub(crate) fn snapshot<'a>(
+    reactors: impl Iterator<Item = &'a Arc<PerReactor>>,
+    (locks_held, locks_waiting): (usize, usize),
+) -> Snapshot {
     let reactors: &[_] = &reactors.collect::<Vec<_>>();
     let sum = |counter: fn(&PerReactor) -> &AtomicU64| {
         reactors.iter().fold(0u64, |sum, one| sum.wrapping_add(counter(one).load(Relaxed)))
@@ -272,12 +284,18 @@ pub(crate) fn snapshot<'a>(reactors: impl Iterator<Item = &'a Arc<PerReactor>>) 
         connections_forced: sum(|one| &one.forced),
         connections_refused: sum(|one| &one.refused),
         duplicates: sum(|one| &one.duplicates),
+        locks_held: locks_held as u64,
+        locks_waiting: locks_waiting as u64,
     }
 }
 
 fn procedure_names() -> impl Iterator<Item = (usize, &'static str)> {
     let nfs = v3::Procedure::ALL.iter().map(|(_, name)| *name);
-    nfs.chain(mount::Procedure::ALL.iter().map(|(_, name)| *name)).enumerate()
+    let mount = mount::Procedure::ALL.iter().map(|(_, name)| *name);
+    let portmap = portmap::Procedure::ALL.iter().map(|(_, name)| *name);
+    let nlm = nlm::Procedure::ALL.iter().map(|(_, name)| *name);
+    let nsm = nsm::Procedure::ALL.iter().map(|(_, name)| *name);
+    nfs.chain(mount).chain(portmap).chain(nlm).chain(nsm).enumerate()
 }
 
 fn requests(reactors: &[&Arc<PerReactor>]) -> Vec<Requests> {
@@ -347,7 +365,7 @@ mod tests {
         }
         reactors[1].left();
         reactors[0].closed();
-        let sum = snapshot(reactors.iter());
+        let sum = snapshot(reactors.iter(), (0, 0));
         let one =
             |class, count| Requests { procedure: "GETATTR", share: "/a".into(), class, count };
         assert_eq!(sum.requests, [one(Class::Ok, 2), one(Class::Busy, 2)]);

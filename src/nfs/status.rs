@@ -1,8 +1,9 @@
 //! Errors of `vfs` in the language of NFS and MOUNT.
 
+use vfs::locks::Refused;
 use vocab::Error;
 
-use crate::wire::{mount, v3::Status};
+use crate::wire::{mount, nlm, v3::Status};
 
 /// `nfsstat3` (RFC 1813 section 2.6).
 pub(crate) fn nfs(error: Error) -> Status {
@@ -63,5 +64,43 @@ pub(crate) fn mount(error: Error) -> mount::Status {
         | Status::TooSmall
         | Status::BadType
         | Status::JukeBox => Mount::ServerFault,
+    }
+}
+
+/// `nlm4_stats` (RFC 1813 appendix II).
+pub(crate) fn nlm(error: Error) -> nlm::Status {
+    match nfs(error) {
+        Status::Stale | Status::BadHandle => nlm::Status::StaleHandle,
+        Status::Access | Status::Perm => nlm::Status::Denied,
+        // The only one after which clients ask again.
+        Status::JukeBox => nlm::Status::GracePeriod,
+        Status::NoSpc | Status::DQuot => nlm::Status::NoLocks,
+        Status::NoEnt
+        | Status::Io
+        | Status::Exist
+        | Status::XDev
+        | Status::NotDir
+        | Status::IsDir
+        | Status::Inval
+        | Status::FBig
+        | Status::RoFs
+        | Status::MLink
+        | Status::NameTooLong
+        | Status::NotEmpty
+        | Status::NotSync
+        | Status::BadCookie
+        | Status::NotSupp
+        | Status::TooSmall
+        | Status::BadType => nlm::Status::Failed,
+    }
+}
+
+/// The lock table's refusals among them.
+pub(crate) fn nlm_refused(refused: Refused) -> nlm::Status {
+    match refused {
+        Refused::Conflict => nlm::Status::Denied,
+        Refused::Deadlock => nlm::Status::Deadlock,
+        Refused::NoRoom => nlm::Status::NoLocks,
+        Refused::Grace => nlm::Status::GracePeriod,
     }
 }

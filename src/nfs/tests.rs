@@ -5,13 +5,15 @@ mod fuzz;
 mod golden;
 mod hostile;
 mod inbox;
+mod locks;
+mod portmap;
 mod rpc;
 mod served;
 mod world;
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream, UdpSocket},
     time::Duration,
 };
 
@@ -148,4 +150,24 @@ fn wait(what: &str, is_true: impl FnMut() -> bool) {
 /// The first word of a reply.
 fn xid(reply: &[u8]) -> u32 {
     u32::from_be_bytes(*reply.first_chunk().unwrap())
+}
+
+/// The results of a call by datagram.
+fn ask(address: SocketAddr, call: &[u8]) -> Vec<u8> {
+    let socket = UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.send_to(call, address).unwrap();
+    let mut reply = vec![0; 16 * 1024];
+    let (bytes, from) = socket.recv_from(&mut reply).expect("a reply");
+    assert_eq!(from, address);
+    reply.truncate(bytes);
+    reply
+}
+
+/// The results in a reply that has some.
+#[track_caller]
+fn results(reply: &[u8]) -> &[u8] {
+    let head = Xdr::default().u32(1).u32(0).u32(0).u32(0).u32(0).0;
+    assert_eq!(reply[4..24], head, "{reply:?}");
+    &reply[24..]
 }

@@ -31,8 +31,15 @@ pub mod sim;
 mod sys;
 pub mod thread;
 pub mod udp;
+pub mod whole;
 
 #[cfg(test)]
 mod tests;
 
 pub use runtime::{current, sleep, spawn, timeout};
+
+/// The name of this machine.
+#[must_use]
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

@@ -88,6 +88,7 @@ impl Collector for Sample {
             risks(e, &self.risks)?;
             requests(e, nfs)?;
             connections(e, nfs)?;
+            locks(e, nfs)?;
         }
         Ok(())
     }
@@ -163,6 +164,11 @@ fn risks(e: &mut DescriptorEncoder<'_>, risks: &[Risk]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+fn locks(e: &mut DescriptorEncoder<'_>, nfs: &Snapshot) -> Result<(), Error> {
+    gauge(e, "locks_held", "Byte ranges and files that clients have locked.", nfs.locks_held)?;
+    gauge(e, "locks_waiting", "Locks that clients wait for.", nfs.locks_waiting)
 }
 
 fn requests(e: &mut DescriptorEncoder<'_>, nfs: &Snapshot) -> Result<(), Error> {

@@ -26,6 +26,8 @@ use crate::{
 
 /// The lock of the log's folder.
 pub(crate) const LOCK_NAME: &str = "dittofs.lock";
+/// The file of the clients that may hold locks, in the same folder.
+const HOSTS_NAME: &str = "lock-hosts";
 /// How long a content store may take to answer at start. One that is away is no reason not to
 /// start: what is cached can be read, and writes go to the log.
 const PROBE_PATIENCE: Duration = Duration::from_secs(15);
@@ -85,9 +87,13 @@ impl Rooms {
         }
         step("listening");
         let address = SocketAddr::new(config.nfs.bind, config.nfs.port);
-        let nfs = nfs::serve(nfs::Config::new(address), vfs.clone(), reactors.remotes());
+        let nfs = nfs::serve(nfs_config(config), vfs.clone(), reactors.remotes());
         let nfs = nfs.map_err(|error| {
-            format!("NFS on {address}: {error}; see adapters.nfs.port and adapters.nfs.bind")
+            let also = config.nfs.portmapper.enabled.then_some(", adapters.nfs.portmapper.port");
+            format!(
+                "NFS on {address}: {error}; see adapters.nfs.port{} and adapters.nfs.bind",
+                also.unwrap_or_default()
+            )
         })?;
         let nfs_address = nfs.address();
         let nfs = Mutex::new(Nfs::Running(nfs));
@@ -158,6 +164,24 @@ pub(crate) fn lock(dir: &Path) -> Result<Lock, String> {
         }
         Refused::Io(error) => format!("cache.path {shown}: {error}; choose a folder to write to"),
     })
+}
+
+fn nfs_config(config: &Config) -> nfs::Config {
+    let (portmapper, locks) = (&config.nfs.portmapper, &config.nfs.locks);
+    let usual = nfs::MonitorConfig::default();
+    let monitor = nfs::MonitorConfig {
+        path: Some(config.cache.path.join(HOSTS_NAME)),
+        grace: locks.grace,
+        name: locks.name.clone().unwrap_or(usual.name),
+        client_portmapper: usual.client_portmapper,
+    };
+    nfs::Config {
+        monitor,
+        has_udp: config.nfs.udp,
+        portmapper: portmapper.enabled.then_some(portmapper.port),
+        registers: portmapper.register,
+        ..nfs::Config::new(SocketAddr::new(config.nfs.bind, config.nfs.port))
+    }
 }
 
 fn data_path(config: &Config, layout: &Layout) -> payload::Config {

@@ -6,7 +6,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use reactor::{mailbox::Remote, oneshot};
@@ -24,6 +27,14 @@ use crate::{
 pub struct Locks {
     home: Remote,
     inner: Arc<Mutex<Inner>>,
+    counts: Arc<Counts>,
+}
+
+/// For who looks from outside.
+#[derive(Debug, Default)]
+struct Counts {
+    held: AtomicUsize,
+    waiting: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -49,13 +60,19 @@ pub enum Asked {
 impl Locks {
     pub(crate) fn new(home: Remote) -> Self {
         let inner = Inner { table: Table::default(), waiters: BTreeMap::new() };
-        Self { home, inner: Arc::new(Mutex::new(inner)) }
+        Self { home, inner: Arc::new(Mutex::new(inner)), counts: Arc::default() }
     }
 
     /// The reactor where the table lives. There, [`Locks::run`] and [`Locks::wait`] do not wait.
     #[must_use]
     pub fn home(&self) -> &Remote {
         &self.home
+    }
+
+    /// Locks and shares held, and waits, a moment ago. From any thread.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        (self.counts.held.load(Relaxed), self.counts.waiting.load(Relaxed))
     }
 
     /// Does something with the table, on its reactor.
@@ -103,7 +120,7 @@ impl Locks {
         &self,
         f: impl FnOnce(&mut Inner) -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let inner = self.inner.clone();
+        let (inner, counts) = (self.inner.clone(), self.counts.clone());
         let work = move || {
             let mut inner = inner.lock().unwrap_or_else(PoisonError::into_inner);
             let value = f(&mut inner);
@@ -112,6 +129,9 @@ impl Locks {
                     waiter.send(settled);
                 }
             }
+            let (held, waiting) = inner.table.len();
+            counts.held.store(held, Relaxed);
+            counts.waiting.store(waiting, Relaxed);
             value
         };
         if self.home.is_current() {

@@ -7,6 +7,7 @@ mod disk;
 mod fsck;
 mod garbage;
 mod kernel;
+mod locks;
 mod outage;
 mod property;
 mod stop;

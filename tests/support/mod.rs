@@ -3,6 +3,7 @@
 pub mod client;
 pub mod drive;
 pub mod model;
+pub mod net;
 pub mod proxy;
 pub mod rng;
 pub mod s3;

@@ -79,6 +79,8 @@ enum How {
     Config {
         /// Keys of the section `cache`.
         limits: String,
+        /// Reached by other hosts, and by those that know no port of ours.
+        is_public: bool,
     },
     /// nfs-ganesha with its VFS back end.
     Ganesha,
@@ -117,8 +119,17 @@ impl Server {
     #[must_use]
     pub fn with_limits(dir: &Path, shares: Vec<Share>, cache: &str, log: &str) -> Self {
         let limits = format!("size: {cache}, log_size: {log}");
-        let how = if is_ganesha() { How::Ganesha } else { How::Config { limits } };
+        let how =
+            if is_ganesha() { How::Ganesha } else { How::Config { limits, is_public: false } };
         Self::launch(how, dir, shares)
+    }
+
+    /// A server at every address of its network, with a portmapper at port 111 and a short grace:
+    /// for clients that lock. See `net`.
+    #[must_use]
+    pub fn public(dir: &Path, shares: Vec<Share>) -> Self {
+        let limits = "size: 512Mi, log_size: 1Gi".into();
+        Self::launch(How::Config { limits, is_public: true }, dir, shares)
     }
 
     fn launch(how: How, dir: &Path, shares: Vec<Share>) -> Self {
@@ -175,9 +186,9 @@ impl Server {
                 command.args(["--bind", "127.0.0.1"]);
                 command
             }
-            How::Config { limits } => {
+            How::Config { limits, is_public } => {
                 let config = self.dir.join("config.yaml");
-                fs::write(&config, self.config(limits)).expect("config");
+                fs::write(&config, self.config(limits, *is_public)).expect("config");
                 let mut command = Command::new(dittofs());
                 command.args(["start", "--foreground", "--config"]).arg(config);
                 command.arg("--pid-file").arg(self.dir.join("pid"));
@@ -187,7 +198,7 @@ impl Server {
         }
     }
 
-    fn config(&self, limits: &str) -> String {
+    fn config(&self, limits: &str, is_public: bool) -> String {
         let dir = self.dir.display();
         let (mut metadata, mut content, mut shares) = (String::new(), String::new(), String::new());
         for (n, share) in self.shares.iter().enumerate() {
@@ -218,11 +229,15 @@ impl Server {
             )
             .expect("a String");
         }
+        let (level, adapter) = match is_public {
+            false => ("INFO", "bind: 127.0.0.1"),
+            true => ("DEBUG", "portmapper: {enabled: true, port: 111}, locks: {grace: 10s}"),
+        };
         format!(
-            "logging: {{level: INFO, format: text, output: stderr}}\nshutdown_timeout: 20s\n\
+            "logging: {{level: {level}, format: text, output: stderr}}\nshutdown_timeout: 20s\n\
              metrics: {{enabled: true, port: {}}}\ncache: {{path: {dir}/cache, {limits}}}\n\
              metadata:\n  stores:\n{metadata}content:\n  stores:\n{content}shares:\n{shares}\
-             adapters:\n  nfs: {{port: {}, bind: 127.0.0.1}}\n",
+             adapters:\n  nfs: {{port: {}, {adapter}}}\n",
             self.metrics_port.number(),
             self.nfs_port.number(),
         )

@@ -5,7 +5,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -44,13 +44,27 @@ impl Vm {
     #[must_use]
     pub fn boot(server: &Server, script: &str) -> Self {
         let port = Port::take();
-        let meetings = TcpListener::bind(port.address()).expect("a free port");
+        let ports = [server.nfs_port.number(), server.mount_port(), port.number()];
+        let ports = ports.map(|port| ["--port".to_owned(), port.to_string()]);
+        Self::launch(server, port, &ports.concat(), script)
+    }
+
+    /// The same in the network of this test (see `net`), as host 15 of 10.0.`n`.0/24, where the
+    /// server is host 2.
+    ///
+    /// # Panics
+    /// As [`Vm::boot`].
+    #[must_use]
+    pub fn boot_here(server: &Server, n: u8, script: &str) -> Self {
+        Self::launch(server, Port::take(), &["--here".to_owned(), n.to_string()], script)
+    }
+
+    fn launch(server: &Server, port: Port, net: &[String], script: &str) -> Self {
+        let everywhere = (Ipv4Addr::UNSPECIFIED, port.number());
+        let meetings = TcpListener::bind(everywhere).expect("a free port");
         meetings.set_nonblocking(true).expect("a listener");
         let mut command = Command::new(super::repo().join("tools/clientvm/clientvm"));
-        command.args(["-t", &LIFE_MAX.as_secs().to_string(), "--no-auto-ports"]);
-        for port in [server.nfs_port.number(), server.mount_port(), port.number()] {
-            command.args(["--port", &port.to_string()]);
-        }
+        command.args(["-t", &LIFE_MAX.as_secs().to_string(), "--no-auto-ports"]).args(net);
         for (name, value) in [
             ("NFS_PORT", server.nfs_port.number().to_string()),
             ("MOUNT_PORT", server.mount_port().to_string()),

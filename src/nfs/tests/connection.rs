@@ -126,7 +126,7 @@ impl Host {
     }
 
     fn counts(&self) -> metrics::Snapshot {
-        metrics::snapshot([&self.metrics].into_iter())
+        metrics::snapshot([&self.metrics].into_iter(), (0, 0))
     }
 
     /// Waits until the counters say so.

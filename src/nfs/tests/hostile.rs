@@ -38,7 +38,7 @@ fn what_is_not_served_is_refused_by_name() {
     let cases: [(&str, Vec<u8>, &[u32]); 12] = [
         ("NFS NULL", call(1, nfs, 3, 0, &[]), &[1, 0, 0, 0, 0]),
         ("MOUNT NULL", call(1, mount, 3, 0, &[]), &[1, 0, 0, 0, 0]),
-        ("NLM", call(1, 100_021, 4, 0, &[]), &[1, 0, 0, 0, 1]),
+        ("rquota", call(1, 100_011, 1, 0, &[]), &[1, 0, 0, 0, 1]),
         ("NFS 2", call(1, nfs, 2, 0, &[]), &[1, 0, 0, 0, 2, 3, 3]),
         ("NFS 4", call(1, nfs, 4, 0, &[]), &[1, 0, 0, 0, 2, 3, 3]),
         ("MOUNT 1", call(1, mount, 1, 0, &[]), &[1, 0, 0, 0, 2, 3, 3]),

@@ -26,6 +26,7 @@ use crate::{Config, Server, Stopped};
 pub(super) struct World {
     pub(super) server: Option<Server>,
     payload: Payload,
+    vfs: Vfs,
     store: meta::Store,
     reactors: Option<Reactors>,
     _dir: tempfile::TempDir,
@@ -66,8 +67,12 @@ impl World {
         }
         let mut config = Config::new(SocketAddr::from(([127, 0, 0, 1], 0)));
         configure(&mut config);
-        let server = Some(crate::serve(config, vfs, reactors.remotes()).unwrap());
-        Self { server, payload, store, reactors: Some(reactors), _dir: dir }
+        let server = Some(crate::serve(config, vfs.clone(), reactors.remotes()).unwrap());
+        Self { server, payload, vfs, store, reactors: Some(reactors), _dir: dir }
+    }
+
+    pub(super) fn vfs(&self) -> &Vfs {
+        &self.vfs
     }
 
     pub(super) fn address(&self) -> SocketAddr {

@@ -10,6 +10,9 @@
 )]
 
 pub(crate) mod mount;
+pub(crate) mod nlm;
+pub(crate) mod nsm;
+pub(crate) mod portmap;
 pub(crate) mod record;
 pub(crate) mod rpc;
 pub(crate) mod v3;

@@ -39,6 +39,42 @@ pub(crate) struct Auth<'a> {
     pub(crate) body: &'a [u8],
 }
 
+/// The reply to a call of ours (`rpc_msg`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reply<'a> {
+    pub(crate) xid: u32,
+    /// The results; `None`: there are none, for whatever reason.
+    pub(crate) results: Option<&'a [u8]>,
+}
+
+/// The header of a call of ours, as nobody in particular; its arguments follow.
+pub(crate) fn call(writer: &mut Writer<'_>, xid: u32, program: u32, version: u32, procedure: u32) {
+    for word in [xid, CALL, VERSION, program, version, procedure] {
+        writer.u32(word);
+    }
+    // Credential and verifier.
+    for _ in 0..2 {
+        writer.u32(AUTH_NULL);
+        writer.opaque(&[]);
+    }
+}
+
+impl<'a> Reply<'a> {
+    pub(crate) fn decode(record: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(record);
+        let xid = reader.u32()?;
+        if reader.u32()? != REPLY {
+            return Err(Malformed);
+        }
+        if reader.u32()? != ACCEPTED {
+            return Ok(Self { xid, results: None });
+        }
+        Auth::decode(&mut reader)?;
+        let is_success = reader.u32()? == 0;
+        Ok(Self { xid, results: is_success.then_some(reader.rest()) })
+    }
+}
+
 /// Why a record is no call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BadCall {

@@ -23,10 +23,24 @@ pub(super) fn check(config: &Config, root: &Node, walk: &Walk<'_>) {
             "no adapter is left, so nothing would be served; set it to true"
         });
     }
-    let fixed = config.nfs.port != 0 && config.metrics.enabled;
-    if fixed && config.nfs.port == config.metrics.port {
-        let text = format!("port {} is adapters.nfs.port too; choose another", config.metrics.port);
-        walk.problem(line(root, "metrics.port"), "metrics.port", text);
+    ports(config, root, walk);
+}
+
+/// Two that listen at one port would take each other's calls.
+fn ports(config: &Config, root: &Node, walk: &Walk<'_>) {
+    let portmapper = &config.nfs.portmapper;
+    let ports = [
+        ("adapters.nfs.port", config.nfs.enabled, config.nfs.port),
+        ("adapters.nfs.portmapper.port", portmapper.enabled, portmapper.port),
+        ("metrics.port", config.metrics.enabled, config.metrics.port),
+    ];
+    let used = |&(_, is_used, port): &(&str, bool, u16)| is_used && port != 0;
+    for (index, &(key, _, port)) in ports.iter().enumerate().filter(|(_, one)| used(one)) {
+        let mut earlier = ports[..index].iter().filter(|one| used(one));
+        if let Some((other, ..)) = earlier.find(|one| one.2 == port) {
+            let text = format!("port {port} is {other} too; choose another");
+            walk.problem(line(root, key), key, text);
+        }
     }
 }
 

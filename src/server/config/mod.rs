@@ -2,6 +2,7 @@
 //!
 //! A `Config` that exists is sound: names lead somewhere, ports and sizes are in range.
 
+mod adapters;
 mod check;
 mod fact;
 mod reader;
@@ -98,6 +99,25 @@ pub(crate) struct Nfs {
     pub(crate) enabled: bool,
     pub(crate) bind: IpAddr,
     pub(crate) port: u16,
+    pub(crate) udp: bool,
+    pub(crate) portmapper: Portmapper,
+    pub(crate) locks: Locks,
+}
+
+/// Locks over a restart.
+#[derive(Clone, Debug)]
+pub(crate) struct Locks {
+    pub(crate) grace: Duration,
+    /// `None`: the host's name.
+    pub(crate) name: Option<String>,
+}
+
+/// Where clients learn the adapter's port.
+#[derive(Clone, Debug)]
+pub(crate) struct Portmapper {
+    pub(crate) enabled: bool,
+    pub(crate) port: u16,
+    pub(crate) register: bool,
 }
 
 /// Which reactors run.

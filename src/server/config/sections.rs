@@ -7,13 +7,12 @@ use trace::log;
 use vocab::durable::Grade;
 
 use super::{
-    Cache, Config, ContentKind, ContentStore, MetadataStore, Metrics, Nfs, Reactors, Share, Upload,
+    Cache, Config, ContentKind, ContentStore, MetadataStore, Metrics, Reactors, Share, Upload,
+    adapters,
     reader::Section,
     values::{Mode, Scalar, Secret, Size, words},
 };
 
-/// Every address of this machine.
-const ALL: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 /// This machine only.
 const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
@@ -90,8 +89,9 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
     });
     let shares = root.list("shares", "name", "What clients may mount.", |s| share(s, &mut remarks));
     let nfs = root.section("adapters", "Protocols.", |s| {
-        let nfs = s.section("nfs", "NFS version 3 with MOUNT, on one TCP port.", nfs);
-        s.section("smb", "SMB.", |s| smb(s, &mut remarks));
+        let doc = "NFS version 3 with MOUNT, NLM and NSM, on one port.";
+        let nfs = s.section("nfs", doc, adapters::nfs);
+        s.section("smb", "SMB.", |s| adapters::smb(s, &mut remarks));
         nfs
     });
     let reactors = root.section("reactors", "The threads that serve clients.", reactors);
@@ -286,14 +286,6 @@ fn share(s: &mut Section<'_>, remarks: &mut Vec<String>) -> Share {
     share
 }
 
-fn nfs(s: &mut Section<'_>) -> Nfs {
-    Nfs {
-        enabled: s.value("enabled", true, "Serve NFS."),
-        port: s.value("port", 12_049, "TCP port of NFS and MOUNT; 0: any free one."),
-        bind: s.value("bind", ALL, "The address to listen on."),
-    }
-}
-
 fn reactors(s: &mut Section<'_>) -> Reactors {
     let count = s.option("count", "How many; otherwise one for each core but one.");
     if count == Some(0) {
@@ -371,16 +363,6 @@ fn jwt(s: &mut Section<'_>) {
     }
     s.value("access_token_duration", Duration::from_secs(15 * 60), "How long a token is good.");
     s.value("refresh_token_duration", Duration::from_secs(168 * 3600), "For a new one.");
-}
-
-fn smb(s: &mut Section<'_>, remarks: &mut Vec<String>) {
-    s.quiet();
-    let enabled = s.value("enabled", true, "Serve SMB. Not offered yet.");
-    s.value("port", 12_445_u16, "TCP port.");
-    s.value("bind", ALL, "The address to listen on.");
-    if enabled && s.is_given() {
-        remarks.push("accepted, but not offered yet: adapters.smb".to_owned());
-    }
 }
 
 fn postgres(s: &mut Section<'_>) {

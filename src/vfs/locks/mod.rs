@@ -199,6 +199,12 @@ impl Range {
         false
     }
 
+    /// Whether all of another is in it.
+    #[must_use]
+    pub fn contains(&self, other: &Self) -> bool {
+        self.first <= other.first && other.last <= self.last
+    }
+
     fn overlaps(&self, other: &Self) -> bool {
         self.first <= other.last && other.first <= self.last
     }
