@@ -93,17 +93,14 @@ struct Parts {
 async fn start(config: &Config, parts: Parts) -> Result<Rc<Log>, String> {
     let Parts { dir, lock, manifest, closed, mut free, sequence_next } = parts;
     let segment_bytes = u64::from(manifest.segment_bytes());
-    // One for now and one to follow: with those two a log never waits for itself.
-    let mut is_full = false;
-    while free.len() < 2 && !is_full {
+    // One for now and one to follow: with those two a log never waits for itself. When there are
+    // closed ones the one to follow is made while the log serves, or is one of them.
+    let segments_min = if closed.is_empty() { 2 } else { 1 };
+    while free.len() < segments_min {
         let number = closed.len() + free.len();
         let number = u32::try_from(number).expect("a few thousand at most");
-        match segments::make(&dir, number, segment_bytes).await {
-            Ok(segment) => free.push(Rc::new(segment)),
-            // What is closed will be free once it is uploaded, and then follows.
-            Err(_) if !free.is_empty() && !closed.is_empty() => is_full = true,
-            Err(error) => return Err(at(&dir, &error)),
-        }
+        let segment = segments::make(&dir, number, segment_bytes).await;
+        free.push(Rc::new(segment.map_err(|error| at(&dir, &error))?));
     }
     let segments = closed.len() + free.len();
     let current = free.swap_remove(0);
@@ -117,7 +114,6 @@ async fn start(config: &Config, parts: Parts) -> Result<Rc<Log>, String> {
     manifest.write(&entries, sequence_next, last).await.map_err(|error| at(&dir, &error))?;
     let segments_max = usize::try_from(config.log_bytes_max / segment_bytes).unwrap_or(usize::MAX);
     let segments_limit = segments_max.clamp(2, SEGMENTS_MAX);
-    let segments_max = if is_full { segments } else { segments_limit };
     let state = State {
         sequence_next,
         written: last,
@@ -139,7 +135,7 @@ async fn start(config: &Config, parts: Parts) -> Result<Rc<Log>, String> {
         free,
         dirty: Vec::new(),
         segments,
-        segments_max,
+        segments_max: segments_limit,
         segments_limit,
         flushing: false,
         syncing: false,
@@ -148,7 +144,7 @@ async fn start(config: &Config, parts: Parts) -> Result<Rc<Log>, String> {
         closing: false,
         failed: false,
     };
-    let log = Rc::new(Log {
+    Ok(Rc::new(Log {
         dir,
         slice: config.slice,
         segment_bytes,
@@ -158,17 +154,7 @@ async fn start(config: &Config, parts: Parts) -> Result<Rc<Log>, String> {
         changed: Waiters::default(),
         disk: Turns::default(),
         _lock: lock,
-    });
-    if is_full {
-        trace::error!(
-            "the disk is full: the log of slice {} has {segments} segments and no more. Writes wait \
-             for uploads. Make room in {}, and it grows by itself",
-            log.slice.0,
-            log.dir.display()
-        );
-        segments::grow_soon(&log);
-    }
-    Ok(log)
+    }))
 }
 
 async fn lock(dir: &Path) -> Result<Lock, String> {

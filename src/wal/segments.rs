@@ -178,7 +178,7 @@ async fn find(log: &Rc<Log>) -> Option<Rc<Segment>> {
 }
 
 /// Has it looked again and again whether a log that is smaller than it may be can grow.
-pub(crate) fn grow_soon(log: &Rc<Log>) {
+fn grow_soon(log: &Rc<Log>) {
     reactor::spawn(grow(Rc::downgrade(log)));
 }
 

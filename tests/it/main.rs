@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests block, sleep and look at the clock")]
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "what a failed test has to say")]
 
+mod bounds;
 mod crash;
 mod disk;
 mod fsck;
