@@ -8,6 +8,7 @@
 mod breaker;
 mod config;
 mod error;
+mod keys;
 mod retry;
 #[cfg(test)]
 mod tests;

@@ -30,7 +30,7 @@ pub(crate) const LOCK_NAME: &str = "dittofs.lock";
 const HOSTS_NAME: &str = "lock-hosts";
 /// How long a content store may take to answer at start. One that is away is no reason not to
 /// start: what is cached can be read, and writes go to the log.
-const PROBE_PATIENCE: Duration = Duration::from_secs(15);
+const PROBE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The running rooms.
 #[derive(Debug)]

@@ -1,17 +1,17 @@
 //! What an operator says about a bucket, and the SDK's client made of it.
 
-use std::{env, time::Duration};
+use std::{env, path::PathBuf, time::Duration};
 
 use aws_sdk_s3::{
     Config,
     config::{
-        BehaviorVersion, Credentials, Region, RequestChecksumCalculation,
+        BehaviorVersion, Builder, Credentials, IdentityCache, Region, RequestChecksumCalculation,
         ResponseChecksumValidation, StalledStreamProtectionConfig, retry::RetryConfig,
         timeout::TimeoutConfig,
     },
 };
 
-use crate::StoreError;
+use crate::{StoreError, s3::keys::KeyFile};
 
 /// Which bucket, where, and how long to wait for it.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub struct S3Config {
     pub is_path_style: bool,
     /// Else `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`.
     pub credentials: Option<S3Credentials>,
+    /// Instead of them: a file that somebody renews, read for every request.
+    pub credentials_file: Option<PathBuf>,
     /// For a connection to be made.
     pub connect_timeout: Duration,
     /// For one request with its whole answer.
@@ -67,6 +69,7 @@ impl S3Config {
             endpoint: None,
             is_path_style: true,
             credentials: None,
+            credentials_file: None,
             connect_timeout: Duration::from_secs(3),
             attempt_timeout: Duration::from_secs(20),
             operation_timeout: Duration::from_secs(60),
@@ -77,6 +80,16 @@ impl S3Config {
         if self.bucket.is_empty() {
             return Err(StoreError::Refused("no bucket is named".into()));
         }
+        let region = self.region.clone().or_else(|| variable("AWS_REGION"));
+        let region = region.unwrap_or_else(|| "us-east-1".into());
+        let config = Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(Region::new(region));
+        if let Some(path) = &self.credentials_file {
+            let keys = KeyFile(path.clone());
+            let config = config.identity_cache(IdentityCache::no_cache());
+            return Ok(self.rest(config.credentials_provider(keys)));
+        }
         let credentials = self.credentials.clone().or_else(S3Credentials::from_env);
         let S3Credentials { access_key, secret_key, session_token } =
             credentials.ok_or_else(|| {
@@ -86,18 +99,12 @@ impl S3Config {
                         .into(),
                 )
             })?;
-        let region = self.region.clone().or_else(|| variable("AWS_REGION"));
-        let region = region.unwrap_or_else(|| "us-east-1".into());
-        let mut config = Config::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .region(Region::new(region))
-            .credentials_provider(Credentials::new(
-                access_key,
-                secret_key,
-                session_token,
-                None,
-                "dittofs",
-            ))
+        let keys = Credentials::new(access_key, secret_key, session_token, None, "dittofs");
+        Ok(self.rest(config.credentials_provider(keys)))
+    }
+
+    fn rest(&self, config: Builder) -> Config {
+        let mut config = config
             .force_path_style(self.is_path_style)
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::builder().connect_timeout(self.connect_timeout).build())
@@ -109,7 +116,7 @@ impl S3Config {
         if let Some(endpoint) = &self.endpoint {
             config = config.endpoint_url(endpoint);
         }
-        Ok(config.build())
+        config.build()
     }
 }
 

@@ -231,6 +231,27 @@ async fn a_server_that_hangs_is_unavailable_in_the_end() {
 }
 
 #[tokio::test]
+async fn keys_that_are_renewed_in_their_file_count_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("credentials");
+    let renew = async |id: &str| {
+        let text = format!("[default]\naws_access_key_id = {id}\naws_secret_access_key = s\n");
+        tokio::fs::write(&path, text).await.unwrap();
+    };
+    let stage = Stage::start([OK, OK]).await;
+    let mut config = config(stage.port);
+    config.credentials = None;
+    config.credentials_file = Some(path.clone());
+    let store = S3::new(&config).unwrap();
+    for id in ["OLD", "NEW"] {
+        renew(id).await;
+        assert_eq!(store.put(&KEY, Bytes::from_static(b"x")).await, Ok(Put::Created));
+        let seen = stage.seen();
+        assert!(seen.last().unwrap().contains(&format!("Credential={id}/")), "{seen:?}");
+    }
+}
+
+#[tokio::test]
 async fn errors_say_what_to_do() {
     let error = |status, code: &str| {
         let body = format!("<Error><Code>{code}</Code><Message>m</Message></Error>");

@@ -82,7 +82,7 @@ pub(crate) struct ContentStore {
 pub(crate) enum ContentKind {
     Memory,
     Filesystem { path: PathBuf },
-    S3(blocks::S3Config),
+    S3(Box<blocks::S3Config>),
 }
 
 /// A share and the stores it rests in.

@@ -183,7 +183,7 @@ fn content_store(s: &mut Section<'_>) -> ContentStore {
     let kind = match kind {
         Some(ContentType::Memory) | None => ContentKind::Memory,
         Some(ContentType::Filesystem) => ContentKind::Filesystem { path },
-        Some(ContentType::S3) => ContentKind::S3(s3),
+        Some(ContentType::S3) => ContentKind::S3(Box::new(s3)),
         Some(ContentType::Pool) => {
             s.problem("type", "pool is not offered yet; use filesystem or s3");
             ContentKind::Memory
@@ -193,8 +193,16 @@ fn content_store(s: &mut Section<'_>) -> ContentStore {
 }
 
 /// Keys that may also stand directly below the store.
-const S3_KEYS: &[&str] =
-    &["bucket", "region", "endpoint", "access_key", "secret_key", "prefix", "path_style"];
+const S3_KEYS: &[&str] = &[
+    "bucket",
+    "region",
+    "endpoint",
+    "access_key",
+    "secret_key",
+    "credentials_file",
+    "prefix",
+    "path_style",
+];
 
 fn s3(s: &mut Section<'_>, is_needed: bool) -> S3Config {
     s.quiet();
@@ -213,12 +221,19 @@ fn s3(s: &mut Section<'_>, is_needed: bool) -> S3Config {
         s.option("access_key", "The access key's id; else AWS_ACCESS_KEY_ID.");
     let secret_key: Option<Secret> =
         s.option("secret_key", "The access key's secret; else AWS_SECRET_ACCESS_KEY.");
+    let doc = "A file such as ~/.aws/credentials, instead of both; read for every request.";
+    config.credentials_file = s.option("credentials_file", doc);
+    let has_file = config.credentials_file.is_some();
     let missing = |key: &str, variable: &str| {
         if is_needed && !s.env_has(variable) {
             s.problem(key, format!("missing; give it here or set {variable}"));
         }
     };
     match (access_key, secret_key) {
+        (None, None) if has_file => {}
+        (Some(_), _) | (_, Some(_)) if has_file => {
+            s.problem("credentials_file", "access_key and secret_key stand there too; choose");
+        }
         (Some(access_key), Some(Secret(secret_key))) => {
             let session_token = None;
             config.credentials = Some(S3Credentials { access_key, secret_key, session_token });
