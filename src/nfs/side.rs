@@ -106,9 +106,7 @@ impl Nlm<'_> {
         // Asynchronous: the result is a call of ours.
         answer.ok(Void);
         let (status, extra) = self.run_deed(deed).await;
-        if let Some(place) = from.peer.find(nlm::PROGRAM, version.number()).await {
-            place.tell(res.number(), &Reply { version, cookie, status, extra }).await;
-        }
+        self.manager.tell_result(&from, res, Reply { version, cookie, status, extra });
     }
 
     fn from(&self, way: &Way<'_>) -> From {

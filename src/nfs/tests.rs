@@ -9,6 +9,7 @@ mod locks;
 mod portmap;
 mod rpc;
 mod served;
+mod side;
 mod world;
 
 use std::{

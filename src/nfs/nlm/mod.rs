@@ -13,7 +13,10 @@ mod procedures;
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use vfs::{
@@ -26,7 +29,7 @@ use crate::{
     call::Peer,
     nsm::Monitor,
     wire::{
-        nlm::{Holder, Lock, Version},
+        nlm::{self, Holder, Lock, Procedure, Reply, Version},
         nsm::Watch,
     },
 };
@@ -35,8 +38,10 @@ pub(crate) use procedures::{Deed, From};
 
 /// Our clients' name among all protocols'.
 const REALM: &str = "nlm";
+/// Most results on their way at a time: a client that is not there takes seconds to give up.
+const RESULTS_MAX: usize = 256;
 /// Bytes of an address in a client's name.
-const ADDRESS_BYTES: usize = 16;
+pub(crate) const ADDRESS_BYTES: usize = 16;
 
 /// The lock manager of a server. Cloning shares it.
 #[derive(Clone, Debug)]
@@ -45,6 +50,8 @@ pub(crate) struct Manager {
     monitor: Monitor,
     /// Locked on the table's reactor only, and never over an await.
     blocks: Arc<Mutex<BTreeMap<Token, Block>>>,
+    /// Results on their way to clients.
+    results: Arc<AtomicUsize>,
 }
 
 /// Somebody who was told to wait, and not yet that the wait is over.
@@ -71,7 +78,7 @@ pub(crate) struct Callback {
 
 impl Manager {
     pub(crate) fn new(locks: Locks, monitor: Monitor) -> Self {
-        Self { locks, monitor, blocks: Arc::default() }
+        Self { locks, monitor, blocks: Arc::default(), results: Arc::default() }
     }
 
     fn blocks(&self) -> MutexGuard<'_, BTreeMap<Token, Block>> {
@@ -112,6 +119,23 @@ impl Manager {
             manager.monitor.crash().await;
         };
         self.locks.home().clone().call(crash).await.ok();
+    }
+
+    /// Calls a client with the result of a message, soon and once. For what is lost, or is one too
+    /// many, the client asks again.
+    pub(crate) fn tell_result(&self, from: &From, procedure: Procedure, result: Reply) {
+        let results = self.results.clone();
+        if results.fetch_add(1, Relaxed) >= RESULTS_MAX {
+            results.fetch_sub(1, Relaxed);
+            return;
+        }
+        let From { peer, version } = *from;
+        reactor::spawn(async move {
+            if let Some(place) = peer.find(nlm::PROGRAM, version.number()).await {
+                place.tell(procedure.number(), &result).await;
+            }
+            results.fetch_sub(1, Relaxed);
+        });
     }
 
     pub(crate) fn monitor(&self) -> &Monitor {

@@ -33,6 +33,8 @@ use file::Kept;
 
 /// Most clients that are watched, and most that wait to be told of a restart.
 const HOSTS_MAX: usize = 1024;
+/// Most of them with one address, however they call themselves.
+const ADDRESS_HOSTS_MAX: usize = 128;
 /// Most hosts that somebody on this machine wants watched.
 const WATCHES_MAX: usize = 256;
 
@@ -171,15 +173,16 @@ impl Monitor {
             let told = state.to_tell.get(&*client.name).map_or(0, |host| host.told);
             Host { local: peer.local, told }
         };
-        if self.state().kept.hosts.len() >= HOSTS_MAX {
+        if self.state().is_full(client) {
             self.drop_idle().await;
         }
         {
-            let State { kept, fresh, .. } = &mut *self.state();
-            if kept.hosts.len() >= HOSTS_MAX && !kept.hosts.contains_key(&*client.name) {
-                warn!(client = %peer.address, "no lock: {HOSTS_MAX} clients have some");
+            let mut state = self.state();
+            if state.is_full(client) && !state.kept.hosts.contains_key(&*client.name) {
+                warn!(client = %peer.address, "no lock: too many clients have some");
                 return false;
             }
+            let State { kept, fresh, .. } = &mut *state;
             kept.hosts.insert(client.name.to_vec(), host);
             fresh.insert(client.name.to_vec());
         }
@@ -305,6 +308,15 @@ impl Monitor {
 }
 
 impl State {
+    /// Whether there is no room for another client.
+    fn is_full(&self, client: &Client) -> bool {
+        let address = &client.name[..nlm::ADDRESS_BYTES];
+        let hosts = &self.kept.hosts;
+        let same =
+            hosts.range(address.to_vec()..).take_while(|(name, _)| name.starts_with(address));
+        hosts.len() >= HOSTS_MAX || same.count() >= ADDRESS_HOSTS_MAX
+    }
+
     /// A new life: whoever held locks in the one before is to be told.
     fn begin(&mut self) {
         // Odd while the server is up (XNFS section 11.3); 1 in the first life.

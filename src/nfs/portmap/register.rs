@@ -158,3 +158,87 @@ impl Rpcbind {
         Ok(reply.results.ok_or_else(strange)?.to_vec())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::net::UnixListener,
+        sync::{Arc, Mutex},
+    };
+
+    use super::*;
+
+    /// What an rpcbind was asked: procedure, program, netid, address.
+    type Asked = (u32, u32, String, String);
+
+    /// An rpcbind that has NLM registered for somebody else.
+    fn rpcbind(socket: &Path) -> Arc<Mutex<Vec<Asked>>> {
+        let listener = UnixListener::bind(socket).unwrap();
+        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let answers = asked.clone();
+        let serve = move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut mark = [0; MARK_BYTES];
+                while stream.read_exact(&mut mark).is_ok() {
+                    let mut call = vec![0; Mark::decode(&mark).unwrap().len as usize];
+                    stream.read_exact(&mut call).unwrap();
+                    let call = rpc::Call::decode(&call).unwrap();
+                    assert_eq!((call.program, call.version), (portmap::PROGRAM, VERSION));
+                    let rpcb = Rpcb::decode(&mut Reader::new(call.args)).unwrap();
+                    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                    let is_taken = rpcb.program == crate::wire::nlm::PROGRAM;
+                    let mut reply = BytesMut::new();
+                    let mut writer = Writer::new(&mut reply, 0);
+                    rpc::success(&mut writer, call.xid);
+                    match call.procedure {
+                        GETADDR => writer.opaque(b"0.0.0.0.3.3"),
+                        _ => writer.bool(!is_taken),
+                    }
+                    let len = u32::try_from(reply.len()).unwrap();
+                    stream.write_all(&Mark { last: true, len }.encode()).unwrap();
+                    stream.write_all(&reply).unwrap();
+                    let one = (call.procedure, rpcb.program, text(rpcb.netid), text(rpcb.address));
+                    answers.lock().unwrap().push(one);
+                }
+            }
+        };
+        drop(reactor::thread::spawn("rpcbind", None, serve).unwrap());
+        asked
+    }
+
+    #[test]
+    fn what_is_registered_is_taken_back_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("rpcbind.sock");
+        let asked = rpcbind(&socket);
+        let address = IpAddr::from([0, 0, 0, 0]);
+        let registry = Registry::new(2049, true, Some(10111));
+        let registered = register_at(&socket, &registry, address);
+        let of = |procedure: u32| {
+            let asked = asked.lock().unwrap();
+            let same = asked.iter().filter(|one| one.0 == procedure);
+            same.map(|(_, program, netid, address)| (*program, netid.clone(), address.clone()))
+                .collect::<Vec<_>>()
+        };
+        let at = "0.0.0.0.8.1".to_owned();
+        let set = of(SET);
+        assert_eq!(set.len(), registry.all().len() - 6, "all but the portmapper's own");
+        assert_eq!(set[0], (100_003, "tcp".to_owned(), at.clone()));
+        assert_eq!(set[2], (100_005, "udp".to_owned(), at));
+        assert_eq!(registered.0.len(), 5, "NFS, MOUNT and NSM; somebody else has NLM");
+        registered.undo_at(&socket, address);
+        let unset = of(UNSET);
+        assert_eq!(unset.len(), 5);
+        assert!(unset.iter().all(|(program, ..)| *program != 100_021));
+    }
+
+    #[test]
+    fn without_an_rpcbind_nothing_is_registered() {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Registry::new(2049, true, None);
+        let registered = register_at(&dir.path().join("no"), &registry, [0, 0, 0, 0].into());
+        assert!(registered.0.is_empty());
+        registered.undo_at(&dir.path().join("no"), [0, 0, 0, 0].into());
+    }
+}
