@@ -444,3 +444,36 @@ fn shards_keep_what_may_not_go() {
     let others = kept.iter().filter(|key| *key % 10 != 0).count();
     assert!(others <= 640, "{others} entries stay, where 640 have room");
 }
+
+/// The engine would open with fewer names, and say nothing.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a test damages files")]
+fn a_journal_that_lost_synced_batches_is_refused() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let make = |lsm: &Lsm, n: u8| {
+        let mut batch = Batch::default();
+        batch.changes_mut(Space::Names).insert([n].into(), Some([n; 50].into()));
+        lsm.commit(&batch).and_then(|()| lsm.sync()).expect("synced");
+    };
+    let lsm = Lsm::open(dir.path()).expect("open");
+    (0..50).for_each(|n| make(&lsm, n));
+    drop(lsm);
+    drop(Lsm::open(dir.path()).expect("whole"));
+    let journals = std::fs::read_dir(dir.path()).expect("readable").flatten();
+    let journals = journals.map(|entry| entry.path());
+    let journal = journals.filter(|path| path.extension().is_some_and(|ext| ext == "jnl"));
+    let journal = journal.max().expect("a journal");
+    let kept = std::fs::read(&journal).expect("readable");
+    // Cut in the middle, as the engine does it by itself when the type of an entry is flipped.
+    let used = kept.iter().rposition(|byte| *byte != 0).expect("not empty");
+    std::fs::write(&journal, &kept[..used / 2]).expect("written");
+    let refused = Lsm::open(dir.path()).err().expect("some are lost");
+    assert!(refused.contains("has lost its last"), "{refused}");
+    let again = Lsm::open(dir.path()).err().expect("and stay lost");
+    assert!(again.contains("has lost its last"), "{again}");
+    std::fs::remove_file(dir.path().join("dittofs-batches")).expect("the operator says so");
+    let lsm = Lsm::open(dir.path()).expect("open");
+    make(&lsm, 77);
+    drop(lsm);
+    drop(Lsm::open(dir.path()).expect("it counts on"));
+}

@@ -3,21 +3,32 @@
 //! Invariants: only the metadata writer commits, since a commit may sleep under backpressure.
 //! Keyspaces are never cleared, and point reads are never promised to hit: both have lost data.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Snapshot};
 
-use super::{Batch, Engine, Fault, SPACES, Space, View, Visit};
+use super::{Batch, Engine, Fault, SPACES, Space, View, Visit, witness::Witness};
 
 /// Bytes of blocks that the engine keeps in memory.
 const CACHE_BYTES: u64 = 128 * 1024 * 1024;
 /// Threads that flush and compact.
 const WORKERS: usize = 1;
 
+/// The keyspace that counts batches, and its only key.
+const BATCHES: &str = "batches";
+const LAST: &[u8] = b"last";
+
 /// The engine. Dropping it releases the folder.
 pub(crate) struct Lsm {
     database: Database,
     keyspaces: [Keyspace; SPACES.len()],
+    batches: Keyspace,
+    /// The last batch that was committed.
+    last: AtomicU64,
+    witness: Witness,
 }
 
 struct LsmView<'a> {
@@ -57,7 +68,14 @@ impl Lsm {
             open(Space::Map)?,
             open(Space::Counts)?,
         ];
-        Ok(Self { database, keyspaces })
+        let batches = database
+            .keyspace(BATCHES, KeyspaceCreateOptions::default)
+            .map_err(|error| format!("cannot open {BATCHES} in {place}: {error}"))?;
+        let last = batches.get(LAST).map_err(|error| format!("{BATCHES} in {place}: {error}"))?;
+        let last = last.and_then(|last| Some(u64::from_le_bytes((*last).try_into().ok()?)));
+        let last = last.unwrap_or(0);
+        let witness = Witness::open(path, last)?;
+        Ok(Self { database, keyspaces, batches, last: AtomicU64::new(last), witness })
     }
 
     fn keyspace(&self, space: Space) -> &Keyspace {
@@ -81,11 +99,18 @@ impl Engine for Lsm {
                 }
             }
         }
-        out.commit().map_err(fault)
+        // Only the writer commits, so nobody counts at the same time.
+        let number = self.last.load(Ordering::Relaxed) + 1;
+        out.insert(&self.batches, LAST, number.to_le_bytes());
+        out.commit().map_err(fault)?;
+        self.last.store(number, Ordering::Relaxed);
+        Ok(())
     }
 
     fn sync(&self) -> Result<(), Fault> {
-        self.database.persist(PersistMode::SyncData).map_err(fault)
+        let number = self.last.load(Ordering::Relaxed);
+        self.database.persist(PersistMode::SyncData).map_err(fault)?;
+        self.witness.write(number).map_err(Fault)
     }
 }
 

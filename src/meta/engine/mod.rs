@@ -5,6 +5,7 @@
 
 pub(crate) mod lsm;
 pub(crate) mod memory;
+mod witness;
 
 use std::collections::BTreeMap;
 
