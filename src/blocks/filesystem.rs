@@ -25,7 +25,7 @@ use vocab::{BlockHash, StoreId, Time};
 
 use crate::{
     BlockKey, Boxed, Listed, Put, Store, StoreError,
-    key::{domain_path, parse_byte, parse_hash},
+    key::{domain_path, parse_byte, parse_domain, parse_hash},
     spare::{PAGE_BYTES, Spare},
 };
 
@@ -100,7 +100,7 @@ impl Store for Filesystem {
         object: Bytes,
     ) -> Boxed<'a, Result<(), StoreError>> {
         let key = *key;
-        Box::pin(self.run(move |shared| shared.replace(&key, &object)))
+        Box::pin(self.run(move |shared| shared.place(&shared.path(&key), &object)))
     }
 
     fn get<'a>(
@@ -125,6 +125,53 @@ impl Store for Filesystem {
         max: usize,
     ) -> Boxed<'a, Result<(Vec<Listed>, bool), StoreError>> {
         Box::pin(self.run(move |shared| shared.list(domain, after, max)))
+    }
+
+    fn put_named<'a>(&'a self, name: &'a str, object: Bytes) -> Boxed<'a, Result<(), StoreError>> {
+        let name = name.to_owned();
+        Box::pin(self.run(move |shared| shared.place(&shared.root.join(name), &object)))
+    }
+
+    fn get_named<'a>(&'a self, name: &'a str) -> Boxed<'a, Result<Bytes, StoreError>> {
+        let name = name.to_owned();
+        Box::pin(self.run(move |shared| read(&shared.root.join(name), 0, u64::MAX)))
+    }
+
+    fn delete_named<'a>(&'a self, name: &'a str) -> Boxed<'a, Result<(), StoreError>> {
+        let name = name.to_owned();
+        Box::pin(self.run(move |shared| {
+            let path = shared.root.join(name);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(classify(&path, &error)),
+                _ => {
+                    // The folder goes with its last file, and stays otherwise.
+                    drop(path.parent().map(fs::remove_dir));
+                    Ok(())
+                }
+            }
+        }))
+    }
+
+    fn list_named<'a>(&'a self, dir: &'a str) -> Boxed<'a, Result<Vec<String>, StoreError>> {
+        let dir = dir.to_owned();
+        Box::pin(self.run(move |shared| {
+            let any = |name: &str| Some(name.to_owned());
+            let mut found = Vec::new();
+            for first in names(&shared.root.join(&dir), any)? {
+                let below = shared.root.join(&dir).join(&first);
+                if below.is_dir() {
+                    let second = names(&below, any)?;
+                    found.extend(second.into_iter().map(|name| format!("{dir}/{first}/{name}")));
+                } else {
+                    found.push(format!("{dir}/{first}"));
+                }
+            }
+            Ok(found)
+        }))
+    }
+
+    fn domains(&self) -> Boxed<'_, Result<Vec<StoreId>, StoreError>> {
+        Box::pin(self.run(|shared| names(&shared.root, parse_domain)))
     }
 
     fn probe(&self) -> Boxed<'_, Result<Vec<String>, StoreError>> {
@@ -156,11 +203,11 @@ impl Shared {
         Ok(if there { Put::Present } else { Put::Created })
     }
 
-    fn replace(&self, key: &BlockKey, object: &[u8]) -> Result<(), StoreError> {
-        let path = self.path(key);
+    /// Puts a file over whatever is there.
+    fn place(&self, path: &Path, object: &[u8]) -> Result<(), StoreError> {
         let dir = path.parent().expect("below the root");
         self.make_dir(dir)?;
-        self.write(&path, object)?;
+        self.write(path, object)?;
         sync_dir(dir)
     }
 

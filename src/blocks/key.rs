@@ -21,6 +21,16 @@ pub(crate) fn domain_path(domain: StoreId) -> String {
     format!("{:016x}/blocks", domain.0)
 }
 
+/// The domain that a folder's name spells; `None` for what we never wrote.
+pub(crate) fn parse_domain(name: &str) -> Option<StoreId> {
+    let is_ours = name.len() == 16
+        && name
+            .as_bytes()
+            .chunks(2)
+            .all(|pair| std::str::from_utf8(pair).ok().and_then(parse_byte).is_some());
+    if is_ours { u64::from_str_radix(name, 16).ok().map(StoreId) } else { None }
+}
+
 /// The hash that a file's name spells; `None` for what we never wrote.
 pub(crate) fn parse_hash(name: &str) -> Option<BlockHash> {
     let mut hash = [0; 32];

@@ -114,6 +114,18 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         after: Option<BlockHash>,
         max: usize,
     ) -> Boxed<'a, Result<(Vec<Listed>, bool), StoreError>>;
+    /// Puts an object that is no block, over the one that is there, durable before it answers.
+    /// `name`: relative, of lower-case hex digits, letters and single slashes; a domain first.
+    fn put_named<'a>(&'a self, name: &'a str, object: Bytes) -> Boxed<'a, Result<(), StoreError>>;
+    /// All of such an object.
+    fn get_named<'a>(&'a self, name: &'a str) -> Boxed<'a, Result<Bytes, StoreError>>;
+    /// Removes one; one that is not there is no error.
+    fn delete_named<'a>(&'a self, name: &'a str) -> Boxed<'a, Result<(), StoreError>>;
+    /// The names below a folder (`<domain>/checkpoints`), in order, up to two
+    /// folders deep.
+    fn list_named<'a>(&'a self, dir: &'a str) -> Boxed<'a, Result<Vec<String>, StoreError>>;
+    /// The domains that have objects here.
+    fn domains(&self) -> Boxed<'_, Result<Vec<StoreId>, StoreError>>;
     /// Writes, reads and removes a small object: `Ok` with remarks for the operator (for example:
     /// conditional PUT is not kept), or why the store is unusable.
     fn probe(&self) -> Boxed<'_, Result<Vec<String>, StoreError>>;

@@ -1,7 +1,7 @@
 //! Blocks in memory, for tests and scratch. Nothing survives the process.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use vocab::{BlockHash, StoreId, Time};
 
-use crate::{BlockKey, Boxed, Listed, Put, Store, StoreError};
+use crate::{BlockKey, Boxed, Listed, Put, Store, StoreError, key::parse_domain};
 
 /// Objects, and when they were put.
 type Objects = BTreeMap<BlockKey, (Bytes, Time)>;
@@ -18,6 +18,7 @@ type Objects = BTreeMap<BlockKey, (Bytes, Time)>;
 #[derive(Debug, Default)]
 pub struct Memory {
     objects: Mutex<Objects>,
+    named: Mutex<BTreeMap<String, Bytes>>,
 }
 
 impl Memory {
@@ -29,6 +30,10 @@ impl Memory {
 
     fn lock(&self) -> MutexGuard<'_, Objects> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn named(&self) -> MutexGuard<'_, BTreeMap<String, Bytes>> {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self, key: &BlockKey, from: u64, len: u64) -> Result<Bytes, StoreError> {
@@ -100,6 +105,43 @@ impl Store for Memory {
         max: usize,
     ) -> Boxed<'a, Result<(Vec<Listed>, bool), StoreError>> {
         Box::pin(async move { Ok(self.keys(domain, after, max)) })
+    }
+
+    fn put_named<'a>(&'a self, name: &'a str, object: Bytes) -> Boxed<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.named().insert(name.to_owned(), object);
+            Ok(())
+        })
+    }
+
+    fn get_named<'a>(&'a self, name: &'a str) -> Boxed<'a, Result<Bytes, StoreError>> {
+        Box::pin(async move { self.named().get(name).cloned().ok_or(StoreError::NotFound) })
+    }
+
+    fn delete_named<'a>(&'a self, name: &'a str) -> Boxed<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            self.named().remove(name);
+            Ok(())
+        })
+    }
+
+    fn list_named<'a>(&'a self, dir: &'a str) -> Boxed<'a, Result<Vec<String>, StoreError>> {
+        Box::pin(async move {
+            let below = |name: &&String| name.strip_prefix(dir).is_some_and(|n| n.starts_with('/'));
+            Ok(self.named().keys().filter(below).cloned().collect())
+        })
+    }
+
+    fn domains(&self) -> Boxed<'_, Result<Vec<StoreId>, StoreError>> {
+        Box::pin(async move {
+            let blocks: BTreeSet<StoreId> = self.lock().keys().map(|key| key.domain).collect();
+            let named: BTreeSet<StoreId> = self
+                .named()
+                .keys()
+                .filter_map(|name| parse_domain(name.split('/').next()?))
+                .collect();
+            Ok(blocks.union(&named).copied().collect())
+        })
     }
 
     fn probe(&self) -> Boxed<'_, Result<Vec<String>, StoreError>> {

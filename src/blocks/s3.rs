@@ -26,7 +26,7 @@ use vocab::{BlockHash, StoreId, Time};
 
 use crate::{
     BlockKey, Boxed, Listed, Put, Store, StoreError,
-    key::{domain_path, parse_hash},
+    key::{domain_path, parse_domain, parse_hash},
     s3::error::{classify, is_status},
 };
 
@@ -269,6 +269,66 @@ impl Store for S3 {
         max: usize,
     ) -> Boxed<'a, Result<(Vec<Listed>, bool), StoreError>> {
         Box::pin(self.list_hashes(domain, after, max))
+    }
+
+    fn put_named<'a>(&'a self, name: &'a str, object: Bytes) -> Boxed<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let name = format!("{}{name}", self.prefix);
+            self.retry.run(|| self.put_once(&name, object.clone(), false)).await.map(drop)
+        })
+    }
+
+    fn get_named<'a>(&'a self, name: &'a str) -> Boxed<'a, Result<Bytes, StoreError>> {
+        Box::pin(async move {
+            let name = format!("{}{name}", self.prefix);
+            self.retry.run(|| self.get_once(&name, 0, u64::MAX)).await
+        })
+    }
+
+    fn delete_named<'a>(&'a self, name: &'a str) -> Boxed<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let name = format!("{}{name}", self.prefix);
+            self.retry.run(|| self.delete_once(&name)).await
+        })
+    }
+
+    fn list_named<'a>(&'a self, dir: &'a str) -> Boxed<'a, Result<Vec<String>, StoreError>> {
+        Box::pin(async move {
+            let dir = format!("{}{dir}/", self.prefix);
+            let mut names: Vec<String> = Vec::new();
+            loop {
+                let after = names.last().map(|name| format!("{}{name}", self.prefix));
+                let page = || self.list_once(&dir, after.as_deref(), LIST_KEYS_MAX);
+                let (objects, more) = self.retry.run(page).await?;
+                let before = names.len();
+                let ours =
+                    |object: &Object| object.key()?.strip_prefix(&*self.prefix)?.to_owned().into();
+                names.extend(objects.iter().filter_map(ours));
+                if !more || names.len() == before {
+                    return Ok(names);
+                }
+            }
+        })
+    }
+
+    fn domains(&self) -> Boxed<'_, Result<Vec<StoreId>, StoreError>> {
+        Box::pin(async move {
+            let mut domains = Vec::new();
+            let mut after: Option<String> = None;
+            loop {
+                // One name tells its folder; the next folder's names come after all of this one's.
+                let page = || self.list_once(&self.prefix, after.as_deref(), 1);
+                let (objects, _) = self.retry.run(page).await?;
+                let name = objects.first().and_then(|object| object.key()).map(str::to_owned);
+                let Some(name) = name.filter(|name| after.as_ref().is_none_or(|a| a < name)) else {
+                    return Ok(domains);
+                };
+                let rest = name.strip_prefix(&*self.prefix).unwrap_or_default();
+                let folder = rest.split('/').next().unwrap_or_default();
+                domains.extend(parse_domain(folder));
+                after = Some(format!("{}{folder}0", self.prefix));
+            }
+        })
     }
 
     fn probe(&self) -> Boxed<'_, Result<Vec<String>, StoreError>> {

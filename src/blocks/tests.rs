@@ -50,6 +50,7 @@ pub(crate) async fn conformance(store: Arc<dyn Store>) {
     store.probe().await.expect("the probe passes");
     bytes_by_key(store.as_ref()).await;
     lists_in_order(store.as_ref()).await;
+    named_objects(store.as_ref()).await;
     for codec in CODECS {
         blocks_of_every_shape(Arc::clone(&store), codec).await;
     }
@@ -74,6 +75,29 @@ async fn bytes_by_key(store: &dyn Store) {
     assert_eq!(store.get(&other, 0, 1).await, Err(StoreError::NotFound), "domains are apart");
     assert_eq!(store.delete(&key).await, Ok(()));
     assert_eq!(store.get(&key, 0, 10).await, Err(StoreError::NotFound));
+}
+
+async fn named_objects(store: &dyn Store) {
+    let [a, b, c] = [
+        "00000000000000e0/checkpoints/1/a",
+        "00000000000000e0/checkpoints/2/b",
+        "00000000000000e1/checkpoints/1/c",
+    ];
+    assert_eq!(store.get_named(a).await, Err(StoreError::NotFound));
+    assert_eq!(store.list_named("00000000000000e0/checkpoints").await, Ok(vec![]));
+    for name in [a, b, c] {
+        store.put_named(name, Bytes::from_static(b"old")).await.unwrap();
+        store.put_named(name, Bytes::from(name.to_owned())).await.unwrap();
+    }
+    assert_eq!(store.get_named(b).await, Ok(Bytes::from(b.to_owned())));
+    let listed = store.list_named("00000000000000e0/checkpoints").await;
+    assert_eq!(listed, Ok(vec![a.to_owned(), b.to_owned()]));
+    let domains = store.domains().await.unwrap();
+    assert!(domains.contains(&StoreId(0xe0)) && domains.contains(&StoreId(0xe1)), "{domains:?}");
+    for name in [a, b, c, c] {
+        store.delete_named(name).await.unwrap();
+    }
+    assert_eq!(store.list_named("00000000000000e0/checkpoints").await, Ok(vec![]));
 }
 
 async fn lists_in_order(store: &dyn Store) {
@@ -346,6 +370,26 @@ impl Store for Counted {
         max: usize,
     ) -> Boxed<'a, Result<(Vec<Listed>, bool), StoreError>> {
         self.0.list(domain, after, max)
+    }
+
+    fn put_named<'a>(&'a self, name: &'a str, object: Bytes) -> Boxed<'a, Result<(), StoreError>> {
+        self.0.put_named(name, object)
+    }
+
+    fn get_named<'a>(&'a self, name: &'a str) -> Boxed<'a, Result<Bytes, StoreError>> {
+        self.0.get_named(name)
+    }
+
+    fn delete_named<'a>(&'a self, name: &'a str) -> Boxed<'a, Result<(), StoreError>> {
+        self.0.delete_named(name)
+    }
+
+    fn list_named<'a>(&'a self, dir: &'a str) -> Boxed<'a, Result<Vec<String>, StoreError>> {
+        self.0.list_named(dir)
+    }
+
+    fn domains(&self) -> Boxed<'_, Result<Vec<StoreId>, StoreError>> {
+        self.0.domains()
     }
 
     fn probe(&self) -> Boxed<'_, Result<Vec<String>, StoreError>> {

@@ -9,6 +9,7 @@ mod check;
 mod conformance;
 mod core;
 mod engine;
+mod export;
 mod key;
 mod machine;
 mod names;
@@ -31,6 +32,7 @@ use vocab::{
 pub use check::{Checked, Finding, User};
 use command::{Command, DataState, Outcome};
 use core::Core;
+pub use export::import;
 use threads::Threads;
 
 /// Where a metadata store keeps its keys and values.
@@ -399,6 +401,15 @@ impl Store {
     /// `Io`, `Corrupt`.
     pub async fn users(&self, hashes: BTreeSet<BlockHash>) -> Result<Vec<User>, Error> {
         self.threads.ask(move |core: &Core| core.read(|view| check::users(view, &hashes))).await
+    }
+
+    /// Shows all keys and values of one view of the store in parts ([`import`] takes them), until
+    /// `take` says `false`; how many pairs there were. Blocking: on a plain thread.
+    ///
+    /// # Errors
+    /// `Io`; `Stopping` when it was ended early.
+    pub fn export(&self, take: &mut dyn FnMut(Vec<u8>) -> bool) -> Result<u64, Error> {
+        self.core().read(|view| export::export(view, take))
     }
 
     /// Ends the threads once what was submitted is durable.

@@ -63,6 +63,8 @@ pub struct Config {
     pub sweep_interval: Duration,
     /// How often all stored blocks are read and checked; 0: never.
     pub scrub_interval: Duration,
+    /// How often the metadata stores are put into the content stores; 0: never.
+    pub checkpoint_interval: Duration,
     /// Plain bytes that a scrub reads in a second.
     pub scrub_rate: u64,
 }
@@ -81,6 +83,7 @@ impl Config {
             gc_interval: Duration::from_secs(60),
             sweep_interval: Duration::from_secs(24 * 3600),
             scrub_interval: Duration::from_secs(30 * 24 * 3600),
+            checkpoint_interval: Duration::ZERO,
             scrub_rate: 32 << 20,
         }
     }
@@ -326,6 +329,12 @@ impl Payload {
     #[must_use]
     pub fn gc(&self, round: upload::garbage::Round) -> upload::Events {
         self.inner.uploader.gc(round)
+    }
+
+    /// Puts all metadata stores into the content stores.
+    #[must_use]
+    pub fn checkpoint(&self) -> upload::Events {
+        self.inner.uploader.checkpoint()
     }
 
     /// Reads and checks all stored blocks, at a rate in bytes a second (0: as fast as they come).

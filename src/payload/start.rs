@@ -57,6 +57,7 @@ pub(crate) fn start(
         sweep_interval: config.sweep_interval,
         scrub_interval: config.scrub_interval,
         scrub_rate: config.scrub_rate,
+        checkpoint_interval: config.checkpoint_interval,
     })
     .map_err(|error| format!("cannot start the uploader: {error}"))?;
     let by_share = Arc::new(by_share(&places)?);

@@ -30,6 +30,10 @@ pub(crate) enum Command {
     Gc(Gc),
     /// Check names, counts, block maps and objects against each other
     Fsck(Fsck),
+    /// Put names and attributes into the content stores, for `dittofs rebuild`
+    Checkpoint(CheckpointArgs),
+    /// Make the metadata stores anew from the last checkpoint in the content stores
+    Rebuild,
     /// Read every stored block, check it, and heal it where a good copy is left
     Scrub(ScrubArgs),
     /// Write, show, edit or check the configuration
@@ -114,6 +118,13 @@ pub(crate) struct Gc {
     /// configuration's upload.gc_grace]
     #[arg(long, value_name = "DURATION")]
     pub(crate) grace: Option<String>,
+    /// The process id's file of the server, when one runs
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckpointArgs {
     /// The process id's file of the server, when one runs
     #[arg(long, value_name = "FILE")]
     pub(crate) pid_file: Option<PathBuf>,

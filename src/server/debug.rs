@@ -54,6 +54,16 @@ pub(crate) async fn gc(
     Ok(lines(rooms.payload.gc(round), |event| upkeep::garbage(&event)))
 }
 
+/// Puts the metadata stores into the content stores.
+pub(crate) async fn checkpoint(
+    State(sources): State<Sources>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+) -> Result<Response, Refused> {
+    let rooms = trusted(&sources, peer, &headers)?;
+    Ok(lines(rooms.payload.checkpoint(), |event| upkeep::garbage(&event)))
+}
+
 /// Reads every stored block, and heals what it can. Asked for with `{"rate": 1048576}` or less.
 pub(crate) async fn scrub(
     State(sources): State<Sources>,
@@ -113,7 +123,11 @@ async fn check(rooms: &Rooms, to: &UnboundedSender<Json>) -> Result<(), Error> {
         match event.what {
             What::Word(Word::Progress(_)) => continue,
             What::Word(Word::Missing(hash)) => drop(missing.insert(hash)),
-            What::End(_) | What::Failed(_) | What::Scrub(_) | What::Scrubbed(_) => {}
+            What::End(_)
+            | What::Failed(_)
+            | What::Checkpoint(_)
+            | What::Scrub(_)
+            | What::Scrubbed(_) => {}
         }
         tell(upkeep::garbage(&event));
     }

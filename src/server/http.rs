@@ -68,6 +68,7 @@ pub(crate) fn router(sources: Sources) -> Router {
         .route("/debug/durability", post(durability))
         .route("/debug/gc", post(debug::gc))
         .route("/debug/fsck", post(debug::fsck))
+        .route("/debug/checkpoint", post(debug::checkpoint))
         .route("/debug/scrub", post(debug::scrub))
         .with_state(sources)
 }

@@ -195,6 +195,7 @@ fn data_path(config: &Config, layout: &Layout) -> payload::Config {
         sweep_interval: config.upload.sweep_interval,
         scrub_interval: config.upload.scrub_interval,
         scrub_rate: config.upload.scrub_rate.0,
+        checkpoint_interval: config.upload.checkpoint_interval,
         ..payload::Config::new(config.cache.path.clone())
     }
 }

@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, fmt::Write};
 use meta::{Checked, Finding, Store, User};
 use serde_json::{Value as Json, json};
 use upload::{
+    checkpoint::Checkpoint,
     collect::{Event, What},
     garbage::{Report, Tally, Word},
     scrub,
@@ -20,6 +21,9 @@ pub(crate) fn garbage(event: &Event) -> Json {
         What::Word(Word::Progress(report)) => report_json("progress", report),
         What::Word(Word::Missing(hash)) => json!({"event": "missing", "hash": hash.to_string()}),
         What::End(report) => report_json("end", report),
+        What::Checkpoint(Checkpoint { pairs, parts, .. }) => {
+            json!({"event": "checkpoint", "pairs": pairs, "parts": parts})
+        }
         What::Scrub(scrub::Word::Progress(report)) => scrub_json("scrubbing", report),
         What::Scrubbed(report) => scrub_json("scrubbed", report),
         What::Scrub(scrub::Word::Healed(hash)) => {
@@ -178,6 +182,12 @@ pub(crate) fn check_text(event: &Json) -> Option<String> {
             count("damaged"),
             count("healed"),
             count("unread"),
+        ),
+        "checkpoint" => format!(
+            "{}: a checkpoint of {} keys and values in {} objects\n",
+            place(event),
+            count("pairs"),
+            count("parts"),
         ),
         "healed" => format!("block {}: damaged, and put again\n", text("hash")),
         "bad" => format!("block {}: damaged: {}\n", text("hash"), text("error")),

@@ -12,6 +12,7 @@ use vocab::{BlockHash, Error, Time};
 
 use crate::{
     Place,
+    checkpoint::{self, Checkpoint},
     garbage::{self, Report, Round, Word},
     lock::Locks,
     scrub::{self, Scrub},
@@ -62,13 +63,16 @@ impl Collector {
             tokio::time::sleep(interval).await;
             let places = self.places.borrow().clone();
             for place in places {
-                while self.batch(&place).await {}
+                match checkpoint::pin(&place).await {
+                    Ok(pin) => while self.batch(&place, pin).await {},
+                    Err(why) => trace::warn!(why, "garbage not collected, will be tried again"),
+                }
             }
         }
     }
 
-    async fn batch(&self, place: &Place) -> bool {
-        match batch(place, self.grace, &self.locks).await {
+    async fn batch(&self, place: &Place, pin: Option<Time>) -> bool {
+        match batch(place, before(self.grace, pin), &self.locks).await {
             Ok(batch) => batch.more,
             Err(error) => {
                 let store = place.meta.name();
@@ -89,6 +93,26 @@ impl Collector {
             let round = Round { is_dry: false, grace: self.grace, is_offline: false };
             self.round(round, |event| log(&event)).await;
             tokio::time::sleep(interval).await;
+        }
+    }
+
+    /// Takes checkpoints of all places, for ever; never when the interval is 0.
+    pub(crate) async fn checkpoint(self, interval: Duration) {
+        while !interval.is_zero() {
+            tokio::time::sleep(interval).await;
+            self.checkpoint_once(|event| log(&event)).await;
+        }
+    }
+
+    /// Takes a checkpoint of each place.
+    pub(crate) async fn checkpoint_once(&self, mut tell: impl FnMut(Event)) {
+        let _one = self.round.lock().await;
+        let places = self.places.borrow().clone();
+        for place in places {
+            let done = checkpoint::take(&place).await;
+            let what = done.map_or_else(What::Failed, What::Checkpoint);
+            let (metadata, content) = (place.meta.name().into(), place.content_name.clone());
+            tell(Event { metadata, content, what });
         }
     }
 
@@ -156,6 +180,8 @@ pub enum What {
     Word(Word),
     /// It has ended here.
     End(Report),
+    /// A checkpoint was taken.
+    Checkpoint(Checkpoint),
     /// A scrub goes on.
     Scrub(scrub::Word),
     /// A scrub has ended here.
@@ -181,6 +207,9 @@ fn log(event: &Event) {
             deleted = report.deleted,
             "swept"
         ),
+        What::Checkpoint(Checkpoint { pairs, parts, .. }) => {
+            trace::info!(%metadata, %content, pairs, parts, "a checkpoint was taken");
+        }
         What::Scrub(scrub::Word::Progress(_)) => {}
         What::Scrub(scrub::Word::Healed(hash)) => {
             trace::warn!(%metadata, %content, %hash, "a damaged block was put again from a copy");
@@ -200,14 +229,19 @@ fn log(event: &Event) {
             "scrubbed"
         ),
         What::Failed(why) => {
-            trace::warn!(%metadata, %content, why, "not swept, will be tried again");
+            trace::warn!(%metadata, %content, why, "upkeep failed, will be tried again");
         }
     }
 }
 
-/// Deletes one batch of what is condemned for longer than the grace.
-pub(crate) async fn batch(place: &Place, grace: Duration, locks: &Locks) -> Result<Batch, Error> {
+/// What was let go of before this moment may be deleted.
+pub(crate) fn before(grace: Duration, pin: Option<Time>) -> Time {
     let before = earlier(reactor::clock::wall(), grace);
+    pin.map_or(before, |pin| before.min(pin))
+}
+
+/// Deletes one batch of what was condemned before a moment.
+pub(crate) async fn batch(place: &Place, before: Time, locks: &Locks) -> Result<Batch, Error> {
     let content = || place.content_name.to_string();
     let found = place.meta.condemned(&place.content_name, before, BATCH_MAX).await?;
     // What an upload holds is about to be referred to again.

@@ -10,8 +10,7 @@ use meta::command::{Command, Outcome};
 use vocab::{BlockHash, Error, Time};
 
 use crate::{
-    Place,
-    collect::{self, earlier},
+    Place, checkpoint, collect,
     lock::Locks,
     sweep::{Sweep, is_missing},
 };
@@ -95,13 +94,14 @@ pub async fn run(
     tell: &mut dyn FnMut(Word),
 ) -> Result<Report, String> {
     let mut report = Report::default();
+    let before = collect::before(round.grace, checkpoint::pin(place).await?);
     if round.is_offline {
         report.orphans = orphans(place, round.is_dry).await.map_err(words(place))?;
     }
-    sweep(place, round, &mut report, tell).await?;
+    sweep(place, round, before, &mut report, tell).await?;
     if !round.is_dry {
         loop {
-            let batch = collect::batch(place, round.grace, locks).await.map_err(words(place))?;
+            let batch = collect::batch(place, before, locks).await.map_err(words(place))?;
             report.deleted += batch.deleted;
             tell(Word::Progress(report));
             if !batch.more {
@@ -136,10 +136,10 @@ async fn orphans(place: &Place, is_dry: bool) -> Result<u64, Error> {
 async fn sweep(
     place: &Place,
     round: Round,
+    before: Time,
     report: &mut Report,
     tell: &mut dyn FnMut(Word),
 ) -> Result<(), String> {
-    let before = earlier(reactor::clock::wall(), round.grace);
     let mut sweep = Sweep::new(place);
     let mut leaked: Vec<(BlockHash, Time)> = Vec::new();
     let mut looked: u64 = 0;

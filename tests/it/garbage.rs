@@ -89,7 +89,7 @@ fn garbage_leaves_a_running_server_when_asked() {
 
 /// The number in the row of that name.
 #[track_caller]
-fn number(said: &str, row: &str) -> u64 {
+pub(crate) fn number(said: &str, row: &str) -> u64 {
     let rest = said.lines().find_map(|line| line.trim().strip_prefix(row));
     let word = rest.and_then(|rest| rest.split_whitespace().next());
     word.and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("no `{row}` in {said}"))

@@ -12,6 +12,7 @@ mod kernel;
 mod locks;
 mod outage;
 mod property;
+mod rebuild;
 mod stop;
 mod stores;
 mod wire;

@@ -126,7 +126,7 @@ fn gc(server: &Server, round: Round) -> (Report, Vec<BlockHash>) {
             What::Word(Word::Missing(hash)) => missing.push(hash),
             What::End(report) => end = Some(report),
             What::Failed(why) => panic!("{why}"),
-            What::Scrub(_) | What::Scrubbed(_) => panic!("of a round"),
+            What::Checkpoint(_) | What::Scrub(_) | What::Scrubbed(_) => panic!("of a round"),
         }
     }
     (end.expect("a round ends"), missing)
@@ -141,7 +141,7 @@ fn scrub(server: &Server) -> (scrub::Report, Vec<BlockHash>) {
             What::Scrub(scrub::Word::Progress(_) | scrub::Word::Healed(_)) => {}
             What::Scrubbed(report) => end = Some(report),
             What::Failed(why) => panic!("{why}"),
-            What::Word(_) | What::End(_) => panic!("of a scrub"),
+            What::Checkpoint(_) | What::Word(_) | What::End(_) => panic!("of a scrub"),
         }
     }
     (end.expect("a scrub ends"), damaged)

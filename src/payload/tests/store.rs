@@ -111,6 +111,26 @@ impl Store for Faulty {
         self.memory.list(domain, after, max)
     }
 
+    fn put_named<'a>(&'a self, name: &'a str, object: Bytes) -> Boxed<'a, Result<(), StoreError>> {
+        self.memory.put_named(name, object)
+    }
+
+    fn get_named<'a>(&'a self, name: &'a str) -> Boxed<'a, Result<Bytes, StoreError>> {
+        self.memory.get_named(name)
+    }
+
+    fn delete_named<'a>(&'a self, name: &'a str) -> Boxed<'a, Result<(), StoreError>> {
+        self.memory.delete_named(name)
+    }
+
+    fn list_named<'a>(&'a self, dir: &'a str) -> Boxed<'a, Result<Vec<String>, StoreError>> {
+        self.memory.list_named(dir)
+    }
+
+    fn domains(&self) -> Boxed<'_, Result<Vec<StoreId>, StoreError>> {
+        self.memory.domains()
+    }
+
     fn probe(&self) -> Boxed<'_, Result<Vec<String>, StoreError>> {
         self.memory.probe()
     }

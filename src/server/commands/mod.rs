@@ -1,5 +1,6 @@
 //! One file for each command, and what they share.
 
+pub(crate) mod checkpoint;
 pub(crate) mod config;
 pub(crate) mod fsck;
 pub(crate) mod gc;
@@ -7,6 +8,7 @@ pub(crate) mod init;
 pub(crate) mod logs;
 pub(crate) mod online;
 pub(crate) mod quickstart;
+pub(crate) mod rebuild;
 pub(crate) mod scrub;
 pub(crate) mod start;
 pub(crate) mod status;

@@ -144,6 +144,8 @@ pub(crate) struct Upload {
     pub(crate) sweep_interval: Duration,
     /// How often all stored blocks are read and checked; 0: never.
     pub(crate) scrub_interval: Duration,
+    /// How often the metadata stores are put into the content stores; 0: never.
+    pub(crate) checkpoint_interval: Duration,
     /// Bytes that a scrub reads in a second.
     pub(crate) scrub_rate: Size,
 }

@@ -312,6 +312,8 @@ fn reactors(s: &mut Section<'_>) -> Reactors {
 fn upload(s: &mut Section<'_>) -> Upload {
     let usual = payload::Config::new(PathBuf::new());
     let sweep = "How often objects that nobody counts and blocks that are missing are looked for.";
+    let checkpoint =
+        "How often names are put into the content stores, for `dittofs rebuild`; 0s: never.";
     let scrub = "How often all stored blocks are read, checked and healed; 0s: never.";
     let grace = "An unreferenced block is deleted this long after its last reference went.";
     Upload {
@@ -320,6 +322,7 @@ fn upload(s: &mut Section<'_>) -> Upload {
         gc_grace: s.value("gc_grace", usual.gc_grace, grace),
         gc_interval: s.value("gc_interval", usual.gc_interval, "How often such are looked for."),
         sweep_interval: s.value("sweep_interval", usual.sweep_interval, sweep),
+        checkpoint_interval: s.value("checkpoint_interval", usual.checkpoint_interval, checkpoint),
         scrub_interval: s.value("scrub_interval", usual.scrub_interval, scrub),
         scrub_rate: s.value("scrub_rate", Size(usual.scrub_rate), "Bytes a scrub reads a second."),
     }

@@ -118,7 +118,7 @@ adapters: {nfs: {port: 2049, bind: 127.0.0.1}, smb: {port: 445}}
 reactors: {count: 2, cores: [0, 1]}
 upload: {core: 1, settle: 250ms, gc_grace: 1h, gc_interval: 1m,
   sweep_interval: 12h, scrub_interval: 0s,
-  scrub_rate: 1Mi}
+  scrub_rate: 1Mi, checkpoint_interval: 15m}
 ";
     let config = good(text, &[]);
     assert_eq!(config.shutdown_timeout, Duration::from_secs(90));

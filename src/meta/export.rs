@@ -1,0 +1,95 @@
+//! All pairs of a store as a stream of parts, and a store made from such a stream.
+//!
+//! A part is whole pairs one after another: space `u8`, length of the key `u32`, length of the
+//! value `u32`, both little-endian, key, value. Whoever keeps parts sees to their checksums.
+
+use std::path::Path;
+
+use vocab::Error;
+
+use crate::{
+    core,
+    engine::{Batch, Engine, SPACES, View},
+    tx::io,
+};
+
+/// Bytes of a part, about.
+const PART_BYTES: usize = 4 << 20;
+const HEAD_BYTES: usize = 9;
+
+/// Shows all pairs of a view in parts until `take` says `false`; how many pairs there were.
+pub(crate) fn export(view: &dyn View, take: &mut dyn FnMut(Vec<u8>) -> bool) -> Result<u64, Error> {
+    let mut part = Vec::with_capacity(PART_BYTES);
+    let (mut pairs, mut is_wanted) = (0, true);
+    for space in SPACES {
+        let scanned = view.scan(space, &[], &[0xff; 64], &mut |key, value| {
+            part.push(space as u8);
+            part.extend_from_slice(&len(key).to_le_bytes());
+            part.extend_from_slice(&len(value).to_le_bytes());
+            part.extend_from_slice(key);
+            part.extend_from_slice(value);
+            pairs += 1;
+            if part.len() >= PART_BYTES {
+                is_wanted = take(std::mem::take(&mut part));
+            }
+            is_wanted
+        });
+        scanned.map_err(io)?;
+        if !is_wanted {
+            return Err(Error::Stopping);
+        }
+    }
+    if !part.is_empty() && !take(part) {
+        return Err(Error::Stopping);
+    }
+    Ok(pairs)
+}
+
+/// Makes a store of the LSM from parts. What is there must be empty.
+///
+/// # Errors
+/// In words for the operator.
+pub fn import(
+    path: &Path,
+    parts: &mut dyn FnMut() -> Result<Option<Vec<u8>>, String>,
+) -> Result<u64, String> {
+    let shown = path.display();
+    let engine = core::lsm(path)?;
+    let mut is_empty = true;
+    for space in SPACES {
+        let scanned = engine.view().scan(space, &[], &[0xff; 64], &mut |_, _| {
+            is_empty = false;
+            false
+        });
+        scanned.map_err(|fault| format!("{shown}: {}", fault.0))?;
+    }
+    if !is_empty {
+        return Err(format!("there is a metadata store in {shown} already; move it away first"));
+    }
+    let mut pairs = 0;
+    while let Some(part) = parts()? {
+        pairs += enter(&*engine, &part).map_err(|why| format!("{shown}: {why}"))?;
+    }
+    Ok(pairs)
+}
+
+fn enter(engine: &dyn Engine, part: &[u8]) -> Result<u64, String> {
+    let mut batch = Batch::default();
+    let (mut rest, mut pairs) = (part, 0);
+    while !rest.is_empty() {
+        let broken = || "a part of the checkpoint ends in the middle of a pair".to_owned();
+        let (head, more) = rest.split_at_checked(HEAD_BYTES).ok_or_else(broken)?;
+        let number = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("4 bytes"));
+        let space = SPACES.get(usize::from(head[0])).ok_or("a pair of an unknown space")?;
+        let (key, more) = more.split_at_checked(number(1) as usize).ok_or_else(broken)?;
+        let (value, more) = more.split_at_checked(number(5) as usize).ok_or_else(broken)?;
+        batch.changes_mut(*space).insert(key.into(), Some(value.into()));
+        (rest, pairs) = (more, pairs + 1);
+    }
+    engine.commit(&batch).and_then(|()| engine.sync()).map_err(|fault| fault.0)?;
+    Ok(pairs)
+}
+
+fn len(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).expect("keys and values are short")
+}
