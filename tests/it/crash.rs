@@ -4,9 +4,11 @@
 //! an earlier one left. `SEED=n` replays the operations of one world; the moment of the kill does
 //! not repeat. `ROUNDS=n` sets how many.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use nfs3_types::nfs3::stable_how;
 use tests::{
+    client::Client,
     drive::{After, Driver},
     rng::{Rng, seeds},
     server::Server,
@@ -28,6 +30,34 @@ fn crash_kill9() {
 #[test]
 fn crash_kill9_quick() {
     world(1000);
+}
+
+/// `writeback` keeps what it says: the process may be killed. And the gauge says what a power cut
+/// would take.
+#[test]
+fn crash_writeback_survives_a_killed_process() {
+    let dir = tempfile::tempdir().expect("folder");
+    let mut server = Server::quickstart(dir.path());
+    server.set_durability("/export", "writeback");
+    let mut client = Client::mount(&server, "/export").expect("mount");
+    let root = client.root.clone();
+    let file = client.create_new(&root, b"a").expect("create");
+    let bytes = Rng::new(1).bytes(16 << 20);
+    for (n, part) in bytes.chunks(1 << 18).enumerate() {
+        let offset = (n << 18) as u64;
+        client.write(&file, offset, part, stable_how::FILE_SYNC).expect("write");
+    }
+    // The figure is as old as the last tick.
+    let began = Instant::now();
+    while server.metric("dittofs_bytes_at_risk") == 0.0 {
+        assert!(began.elapsed() < Duration::from_secs(30), "it was synced all the same");
+        client.write(&file, 0, &bytes[..9], stable_how::FILE_SYNC).expect("write");
+    }
+    client.commit(&file).expect("commit");
+    server.kill9();
+    server.start();
+    let mut client = Client::mount(&server, "/export").expect("mount");
+    assert!(client.read_all(&file).expect("read") == bytes, "acknowledged bytes are lost");
 }
 
 fn world(seed: u64) {

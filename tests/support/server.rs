@@ -476,12 +476,27 @@ impl Server {
         self.is_ours().then(|| self.ask("POST", "/debug/drop-cache").expect("it listens"))
     }
 
+    /// Sets a share's durability until the next start.
+    ///
+    /// # Panics
+    /// When it refuses.
+    pub fn set_durability(&self, share: &str, durability: &str) {
+        let body = format!("{{\"share\": \"{share}\", \"durability\": \"{durability}\"}}");
+        let (status, answer) = self.http_with("POST", "/debug/durability", &body).expect("answer");
+        assert_eq!(status, 200, "durability: {answer}");
+    }
+
     fn ask(&self, method: &str, path: &str) -> std::io::Result<TcpStream> {
+        self.ask_with(method, path, "")
+    }
+
+    fn ask_with(&self, method: &str, path: &str, body: &str) -> std::io::Result<TcpStream> {
         let mut stream = TcpStream::connect(self.metrics_port.address())?;
         stream.set_read_timeout(Some(Duration::from_secs(300)))?;
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\
-             Connection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n{body}",
+            body.len()
         );
         stream.write_all(request.as_bytes())?;
         Ok(stream)
@@ -489,8 +504,12 @@ impl Server {
 
     /// Status and body.
     fn http(&self, method: &str, path: &str) -> Option<(u16, String)> {
+        self.http_with(method, path, "")
+    }
+
+    fn http_with(&self, method: &str, path: &str, body: &str) -> Option<(u16, String)> {
         let mut answer = String::new();
-        self.ask(method, path).ok()?.read_to_string(&mut answer).ok()?;
+        self.ask_with(method, path, body).ok()?.read_to_string(&mut answer).ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
         let status = head.split(' ').nth(1)?.parse().ok()?;
         Some((status, body.to_owned()))
