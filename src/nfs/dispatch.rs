@@ -16,16 +16,17 @@ use crate::{
     connection::{Accepted, NoCall, Service},
     drc::{Begin, Drc, Key, Ticket},
     link::Link,
-    metrics::{self, Class, PerReactor, PerShare},
+    metrics::{Class, PerReactor, PerShare},
     mount,
     nlm::Manager,
     ops,
     ops::Request,
     portmap::Registry,
+    procedure::Procedure,
     side,
     way::Way,
     wire::{
-        mount as mount3, nlm, nsm, portmap,
+        mount as mount3,
         rpc::{self, BadCall, Refusal},
         v3::{self, data, fail::Failed, listing, names, object},
         xdr::{Encode, Malformed, Reader, Writer},
@@ -46,15 +47,6 @@ pub(crate) struct Nfs {
     pub(crate) metrics: Arc<PerReactor>,
     /// Shares seen on this reactor. The first stands for none.
     pub(crate) shares: RefCell<Vec<Arc<PerShare>>>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Procedure {
-    Nfs(v3::Procedure),
-    Mount(mount3::Procedure),
-    Portmap(portmap::Procedure),
-    Nlm(nlm::Version, nlm::Procedure),
-    Nsm(nsm::Procedure),
 }
 
 /// A call that has a procedure and a caller.
@@ -81,56 +73,6 @@ pub(crate) enum Judged {
     /// A call that is not run.
     Refused(u32, Refusal),
     NoCall,
-}
-
-impl Procedure {
-    /// RFC 5531 section 9: the program, then its version, then the procedure.
-    fn of(call: &rpc::Call<'_>, registry: &Registry) -> Result<Self, Refusal> {
-        let (version, number) = (call.version, call.procedure);
-        let within = |low: u32, high: u32| match (low..=high).contains(&version) {
-            true => Ok(()),
-            false => Err(Refusal::ProgramMismatch { low, high }),
-        };
-        let found = match call.program {
-            v3::PROGRAM => {
-                within(v3::VERSION, v3::VERSION)?;
-                v3::Procedure::from_number(number).map(Self::Nfs)
-            }
-            mount3::PROGRAM => {
-                within(mount3::VERSION, mount3::VERSION)?;
-                mount3::Procedure::from_number(number).map(Self::Mount)
-            }
-            portmap::PROGRAM if registry.has_portmapper() => {
-                let [low, high] = portmap::VERSIONS;
-                within(low, high)?;
-                portmap::Procedure::from_number(version, number).map(Self::Portmap)
-            }
-            nlm::PROGRAM => {
-                within(1, 4)?;
-                let version = nlm::Version::from_number(version);
-                let version = version.ok_or(Refusal::ProgramMismatch { low: 1, high: 4 })?;
-                let found = nlm::Procedure::from_number(version, number);
-                found.map(|procedure| Self::Nlm(version, procedure))
-            }
-            nsm::PROGRAM => {
-                within(nsm::VERSION, nsm::VERSION)?;
-                nsm::Procedure::from_number(number).map(Self::Nsm)
-            }
-            _ => return Err(Refusal::ProgramUnavailable),
-        };
-        found.ok_or(Refusal::ProcedureUnavailable)
-    }
-
-    /// For the metrics.
-    fn index(self) -> usize {
-        match self {
-            Self::Nfs(procedure) => procedure as usize,
-            Self::Mount(procedure) => metrics::MOUNT + procedure as usize,
-            Self::Portmap(procedure) => metrics::PORTMAP + procedure as usize,
-            Self::Nlm(_, procedure) => metrics::NLM + procedure as usize,
-            Self::Nsm(procedure) => metrics::NSM + procedure as usize,
-        }
-    }
 }
 
 impl Nfs {

@@ -5,7 +5,8 @@ use std::{cell::Cell, rc::Rc};
 use trace::{debug, warn};
 
 use crate::{
-    dispatch::{Judged, Nfs, Procedure},
+    dispatch::{Judged, Nfs},
+    procedure::Procedure,
     way::{Door, Way},
     wire::rpc::Refusal,
 };

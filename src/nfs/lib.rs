@@ -17,6 +17,7 @@ mod nlm;
 mod nsm;
 mod ops;
 mod portmap;
+mod procedure;
 mod replies;
 mod side;
 mod signal;

@@ -195,11 +195,12 @@ mod tests {
                         GETADDR => writer.opaque(b"0.0.0.0.3.3"),
                         _ => writer.bool(!is_taken),
                     }
+                    // Before the answer, after which the test looks.
+                    let one = (call.procedure, rpcb.program, text(rpcb.netid), text(rpcb.address));
+                    answers.lock().unwrap().push(one);
                     let len = u32::try_from(reply.len()).unwrap();
                     stream.write_all(&Mark { last: true, len }.encode()).unwrap();
                     stream.write_all(&reply).unwrap();
-                    let one = (call.procedure, rpcb.program, text(rpcb.netid), text(rpcb.address));
-                    answers.lock().unwrap().push(one);
                 }
             }
         };

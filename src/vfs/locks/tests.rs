@@ -1,6 +1,6 @@
 //! The table beside a naive model, byte by byte; and each promise once, small enough to read.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use reactor::rng::Rng;
 use vocab::{InodeId, StoreId};
