@@ -248,8 +248,8 @@ pub fn offered(grade: Grade) -> Result<Grade, String> {
     match grade {
         Grade::Writeback | Grade::Local => Ok(grade),
         Grade::Quorum => Err("quorum needs replicas, which are not offered yet; use local".into()),
-        Grade::Remote => Err("remote needs a checkpoint of the metadata in the content store, \
-                              which is not offered yet; use local"
+        Grade::Remote => Err("remote needs a COMMIT that waits for a checkpoint in the content \
+                              store, which is not offered yet; use local"
             .into()),
     }
 }

@@ -321,8 +321,8 @@ fn wrong_stores() {
             "content_store: c}",
             "content_store: c, durability: remote}",
             "4: shares.0.durability: \
-          remote needs a checkpoint of the metadata in the content store, which is not offered \
-          yet; use local",
+          remote needs a COMMIT that waits for a checkpoint in the content store, which is \
+          not offered yet; use local",
         ),
         (
             "content_store: c}",
