@@ -16,6 +16,7 @@ use crate::{
     garbage::{self, Report, Round, Word},
     lock::Locks,
     scrub::{self, Scrub},
+    tasks,
 };
 
 /// Blocks in one batch.
@@ -60,7 +61,7 @@ impl Collector {
     /// Deletes what is condemned, for ever.
     pub(crate) async fn run(self, interval: Duration) {
         loop {
-            tokio::time::sleep(interval).await;
+            tasks::sleep(interval).await;
             let places = self.places.borrow().clone();
             for place in places {
                 match checkpoint::pin(&place).await {
@@ -88,18 +89,18 @@ impl Collector {
         if interval.is_zero() {
             return;
         }
-        tokio::time::sleep(interval / FIRST_SWEEP_PART).await;
+        tasks::sleep(interval / FIRST_SWEEP_PART).await;
         loop {
             let round = Round { is_dry: false, grace: self.grace, is_offline: false };
             self.round(round, |event| log(&event)).await;
-            tokio::time::sleep(interval).await;
+            tasks::sleep(interval).await;
         }
     }
 
     /// Takes checkpoints of all places, for ever; never when the interval is 0.
     pub(crate) async fn checkpoint(self, interval: Duration) {
         while !interval.is_zero() {
-            tokio::time::sleep(interval).await;
+            tasks::sleep(interval).await;
             self.checkpoint_once(|event| log(&event)).await;
         }
     }
@@ -121,10 +122,10 @@ impl Collector {
         if interval.is_zero() {
             return;
         }
-        tokio::time::sleep(interval / FIRST_SWEEP_PART).await;
+        tasks::sleep(interval / FIRST_SWEEP_PART).await;
         loop {
             self.scrub_once(&scrub, |event| log(&event)).await;
-            tokio::time::sleep(interval).await;
+            tasks::sleep(interval).await;
         }
     }
 

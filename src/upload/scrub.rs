@@ -11,7 +11,7 @@ use bytes::Bytes;
 use meta::{Counted, command::Command};
 use vocab::{BlockHash, Error, limits::FRAME_BYTES};
 
-use crate::{Place, lock::Locks, sweep::is_live};
+use crate::{Place, lock::Locks, sweep::is_live, tasks};
 
 /// Counts asked for at once.
 const PAGE_MAX: usize = 256;
@@ -84,7 +84,7 @@ pub async fn run(
             block(place, scrub, locks, counted, &mut report, tell).await.map_err(words)?;
             let micros = u64::from(counted.stored_len) * 1_000_000;
             if let Some(pause) = micros.checked_div(scrub.rate) {
-                tokio::time::sleep(Duration::from_micros(pause)).await;
+                tasks::sleep(Duration::from_micros(pause)).await;
             }
         }
         tell(Word::Progress(report));

@@ -90,6 +90,12 @@ impl Drop for World {
     }
 }
 
+/// Whether the calling thread runs a world.
+#[must_use]
+pub fn is_here() -> bool {
+    matches!(local::get().as_deref(), Some(Local::World(_)))
+}
+
 /// Stops the running world at once, in the middle of everything.
 pub fn cut_power() {
     with_core(|core| core.stop());
