@@ -7,7 +7,7 @@ use vocab::{Attr, Cookie, Error, FileKind, InodeId, StoreId};
 
 use crate::{
     DirPage,
-    engine::{Engine, Space, View, lsm::Lsm, memory::Memory},
+    engine::{Batch, Engine, Fault, Space, View, journal::Journal, lsm::Lsm, memory::Memory},
     key,
     names::{NAMES_MAX, Names},
     read,
@@ -31,8 +31,8 @@ pub(crate) struct Core {
 
 impl Core {
     /// A store over an engine, made when there is none in it.
-    pub(crate) fn open(name: &str, engine: Box<dyn Engine>) -> Result<Self, String> {
-        let format = format(name, &*engine)?;
+    pub(crate) async fn open(name: &str, engine: Box<dyn Engine>) -> Result<Self, String> {
+        let format = format(name, &*engine).await?;
         let seed = Seed(reactor::rng::random_u64());
         Ok(Self {
             name: name.into(),
@@ -41,6 +41,12 @@ impl Core {
             table: Table::new(seed),
             names: Names::new(seed, NAMES_MAX),
         })
+    }
+
+    /// Commits changes and makes them durable.
+    pub(crate) async fn store(&self, batch: &Batch) -> Result<(), Fault> {
+        self.engine.commit(batch)?;
+        self.engine.synced().await
     }
 
     pub(crate) fn read<T>(
@@ -121,15 +127,19 @@ pub(crate) fn lsm(path: &Path) -> Result<Box<dyn Engine>, String> {
     Ok(Box::new(Lsm::open(path)?))
 }
 
+/// Opens the engine of simulated worlds.
+pub(crate) fn journal(path: &Path) -> Result<Box<dyn Engine>, String> {
+    Ok(Box::new(Journal::open(path)?))
+}
+
 /// A fresh engine in memory.
 pub(crate) fn memory() -> Box<dyn Engine> {
     Box::new(Memory::default())
 }
 
 /// Reads what the store says of itself, or makes it.
-fn format(name: &str, engine: &dyn Engine) -> Result<Format, String> {
-    let view = engine.view();
-    let found: Option<Format> = get(&*view, Space::Misc, &key::format())
+async fn format(name: &str, engine: &dyn Engine) -> Result<Format, String> {
+    let found: Option<Format> = get(&*engine.view(), Space::Misc, &key::format())
         .map_err(|error| format!("cannot read the metadata store `{name}`: {error}"))?;
     if let Some(format) = found {
         if format.version != FORMAT_VERSION {
@@ -142,14 +152,15 @@ fn format(name: &str, engine: &dyn Engine) -> Result<Format, String> {
         return Ok(format);
     }
     let format = Format { version: FORMAT_VERSION, store: reactor::rng::random_u64() };
-    let mut tx = Tx::new(&*view);
-    tx.put(Space::Misc, &key::format(), &format);
-    let batch = tx.into_batch();
-    drop(view);
-    engine
-        .commit(&batch)
-        .and_then(|()| engine.sync())
-        .map_err(|fault| format!("cannot make the metadata store `{name}`: {}", io(fault)))?;
+    let batch = {
+        let view = engine.view();
+        let mut tx = Tx::new(&*view);
+        tx.put(Space::Misc, &key::format(), &format);
+        tx.into_batch()
+    };
+    let words = |fault| format!("cannot make the metadata store `{name}`: {}", io(fault));
+    engine.commit(&batch).map_err(words)?;
+    engine.synced().await.map_err(words)?;
     Ok(format)
 }
 

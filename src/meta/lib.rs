@@ -45,6 +45,11 @@ pub enum Engine {
         /// Its folder, made when missing.
         path: PathBuf,
     },
+    /// For simulated worlds: in memory, with a journal on the world's disk.
+    Journal {
+        /// The journal.
+        path: PathBuf,
+    },
 }
 
 /// An open metadata store: a table of live attributes and a cache of names in front of one
@@ -143,16 +148,25 @@ pub enum SizeChange {
 }
 
 impl Store {
-    /// Opens or creates a store and starts its writer and reader threads.
+    /// Opens or creates a store and starts its writer and reader threads. Blocking.
     ///
     /// # Errors
     /// In words for the operator: what is wrong and what to do.
     pub fn open(name: &str, engine: &Engine) -> Result<Self, String> {
+        reactor::thread::wait(Self::open_here(name, engine))
+    }
+
+    /// As [`Store::open`], also in a simulated world: writer and readers are its tasks then.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn open_here(name: &str, engine: &Engine) -> Result<Self, String> {
         let engine = match engine {
             Engine::Memory => core::memory(),
             Engine::Lsm { path } => core::lsm(path)?,
+            Engine::Journal { path } => core::journal(path)?,
         };
-        let threads = Threads::start(Core::open(name, engine)?)
+        let threads = Threads::start(Core::open(name, engine).await?)
             .map_err(|error| format!("cannot start the threads of `{name}`: {error}"))?;
         Ok(Self { threads: Arc::new(threads) })
     }

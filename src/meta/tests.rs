@@ -160,7 +160,7 @@ fn a_newer_store_is_refused() {
     let mut batch = Batch::default();
     batch.changes_mut(Space::Misc).insert(key::format().into(), Some(newer.encode()));
     engine.commit(&batch).expect("commit");
-    let refused = Core::open("test", engine).expect_err("newer");
+    let refused = wait(Core::open("test", engine)).expect_err("newer");
     assert!(refused.contains("format 2"), "{refused}");
 }
 
@@ -193,7 +193,7 @@ impl Engine for Shared {
 #[test]
 fn a_failed_sync_ends_writing_for_good() {
     let disk = std::sync::Arc::new(Failing::default());
-    let core = Core::open("test", Box::new(Shared(disk.clone()))).expect("open");
+    let core = wait(Core::open("test", Box::new(Shared(disk.clone())))).expect("open");
     let mut writer = Writer::new(&core);
     let share = Command::ShareCreate {
         name: "/a".into(),
@@ -210,22 +210,22 @@ fn a_failed_sync_ends_writing_for_good() {
         now: at(2),
         generation: 1,
     };
-    assert!(writer.apply(&[share, create("a")]).iter().all(Result::is_ok));
+    assert!(wait(writer.apply(&[share, create("a")])).iter().all(Result::is_ok));
     disk.is_failing.store(true, Ordering::Relaxed);
-    let answers = writer.apply(&[create("b"), create("b"), create("c")]);
+    let answers = wait(writer.apply(&[create("b"), create("b"), create("c")]));
     assert!(answers.iter().all(|answer| answer.as_ref().err() == Some(&Error::Io)), "{answers:?}");
     // Not shown either: the caller was told that it did not happen.
     assert_eq!(core.names.peek(InodeId(2), b"b"), None);
     // A sync that works again proves nothing about what was lost.
     disk.is_failing.store(false, Ordering::Relaxed);
-    assert_eq!(writer.apply(&[create("d")])[0].as_ref().err(), Some(&Error::Io));
+    assert_eq!(wait(writer.apply(&[create("d")]))[0].as_ref().err(), Some(&Error::Io));
     assert!(core.attr(InodeId(2)).is_ok(), "reading goes on");
 }
 
 /// A reader that was overtaken by the writer must not bring the old state back.
 #[test]
 fn a_slow_reader_does_not_bring_the_past_back() {
-    let core = Core::open("test", Box::new(Memory::default())).expect("open");
+    let core = wait(Core::open("test", Box::new(Memory::default()))).expect("open");
     let mut writer = Writer::new(&core);
     let dir = InodeId(2);
     let share = Command::ShareCreate {
@@ -235,7 +235,7 @@ fn a_slow_reader_does_not_bring_the_past_back() {
         now: at(1),
         generation: 1,
     };
-    writer.apply(&[share])[0].as_ref().expect("share");
+    wait(writer.apply(&[share]))[0].as_ref().expect("share");
     let name = b"x".as_slice();
     let (table, names) = (core.table.stamp(InodeId(3)), core.names.stamp(dir, name));
     let make = Command::Create {
@@ -246,10 +246,10 @@ fn a_slow_reader_does_not_bring_the_past_back() {
         now: at(2),
         generation: 1,
     };
-    writer.apply(&[make])[0].as_ref().expect("create");
+    wait(writer.apply(&[make]))[0].as_ref().expect("create");
     let old = core.read(|view| crate::read::inode(view, InodeId(3))).expect("inode");
     let remove = Command::Remove { dir, name: name.into(), directory: false, now: at(3) };
-    writer.apply(&[remove])[0].as_ref().expect("remove");
+    wait(writer.apply(&[remove]))[0].as_ref().expect("remove");
     assert_eq!(core.table.loaded(&old, table), None);
     assert_eq!(core.table.peek(InodeId(3)), None);
     core.names.loaded(dir, name, Some(InodeId(3)), names);

@@ -41,28 +41,18 @@ pub(crate) struct Writer<'a> {
 /// The writer's thread.
 pub(crate) fn run(core: &Core, messages: &Receiver<Message>) {
     let mut writer = Writer::new(core);
-    let mut is_stopping = false;
-    while !is_stopping {
-        let Ok(first) = messages.recv() else { return };
-        let mut next = Some(first);
-        // Once told to stop, everything that was sent before still counts.
-        while let Some(message) = next.take() {
-            if let Message::Repair(changes, to) = message {
-                to.send(writer.repair(&changes));
-            } else {
-                let gathered = gather(message, messages);
-                is_stopping |= gathered.stop;
-                next = gathered.left;
-                let applied = writer.apply(&gathered.commands);
-                for (answer, to) in applied.into_iter().zip(gathered.answers) {
-                    to.send(answer);
-                }
-            }
-            if is_stopping && next.is_none() {
-                next = messages.try_recv().ok();
-            }
+    while let Ok(first) = messages.recv() {
+        if reactor::thread::wait(writer.serve(first, messages)) == Next::Stop {
+            return;
         }
     }
+}
+
+/// Whether more is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    GoOn,
+    Stop,
 }
 
 /// Commands that make a batch.
@@ -98,22 +88,40 @@ impl<'a> Writer<'a> {
         Self { core, is_failed: false }
     }
 
+    /// Does what a message asks for, together with what came after it.
+    pub(crate) async fn serve(&mut self, first: Message, messages: &Receiver<Message>) -> Next {
+        let mut is_stopping = false;
+        let mut next = Some(first);
+        // Once told to stop, everything that was sent before still counts.
+        while let Some(message) = next.take() {
+            if let Message::Repair(changes, to) = message {
+                to.send(self.repair(&changes).await);
+            } else {
+                let gathered = gather(message, messages);
+                is_stopping |= gathered.stop;
+                next = gathered.left;
+                let applied = self.apply(&gathered.commands).await;
+                for (answer, to) in applied.into_iter().zip(gathered.answers) {
+                    to.send(answer);
+                }
+            }
+            if is_stopping && next.is_none() {
+                next = messages.try_recv().ok();
+            }
+        }
+        if is_stopping { Next::Stop } else { Next::GoOn }
+    }
+
     /// Applies commands as one batch.
-    pub(crate) fn apply(&mut self, commands: &[Command]) -> Vec<Answer> {
+    pub(crate) async fn apply(&mut self, commands: &[Command]) -> Vec<Answer> {
         if self.is_failed {
             return commands.iter().map(|_| Err(Error::Io)).collect();
         }
-        let view = self.core.engine.view();
-        let mut tx = Tx::new(&*view);
-        let mut answers: Vec<Answer> =
-            commands.iter().map(|command| machine::apply(&mut tx, command)).collect();
-        let batch = tx.into_batch();
-        drop(view);
+        let (mut answers, batch) = self.compute(commands);
         if batch.is_empty() {
             return answers;
         }
-        let engine = &self.core.engine;
-        if let Err(fault) = engine.commit(&batch).and_then(|()| engine.sync()) {
+        if let Err(fault) = self.core.store(&batch).await {
             io(fault);
             trace::error!(
                 "the metadata store `{}` is read-only from here on: its last changes may not be on \
@@ -130,13 +138,20 @@ impl<'a> Writer<'a> {
         answers
     }
 
+    fn compute(&self, commands: &[Command]) -> (Vec<Answer>, Batch) {
+        let view = self.core.engine.view();
+        let mut tx = Tx::new(&*view);
+        let apply = |command| machine::apply(&mut tx, command);
+        let answers = commands.iter().map(apply).collect();
+        (answers, tx.into_batch())
+    }
+
     /// Commits changes that nobody is shown: see [`crate::Store::repair`].
-    fn repair(&mut self, changes: &Batch) -> Result<(), Error> {
+    async fn repair(&mut self, changes: &Batch) -> Result<(), Error> {
         if self.is_failed {
             return Err(Error::Io);
         }
-        let engine = &self.core.engine;
-        engine.commit(changes).and_then(|()| engine.sync()).map_err(io)
+        self.core.store(changes).await.map_err(io)
     }
 
     /// Shows a durable batch to the readers.

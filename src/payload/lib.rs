@@ -29,7 +29,7 @@ use std::{
 
 use bytes::Bytes;
 use cache::clean::FrameKey;
-use reactor::mailbox::Remote;
+use reactor::{mailbox::Remote, thread};
 pub use risk::ShareRisk;
 pub use upload::Place;
 use upload::Uploader;
@@ -210,7 +210,21 @@ impl Payload {
     /// # Errors
     /// In words for the operator.
     pub fn start(config: &Config, reactors: &[Remote], places: Vec<Place>) -> Result<Self, String> {
-        start::start(config, reactors, places, SEGMENT_BYTES)
+        thread::wait(Self::open_here(config, reactors, places, SEGMENT_BYTES))
+    }
+
+    /// As [`Payload::start`], where a thread must not block: in a simulated world. What ends in
+    /// `_here` is for that. `segment_bytes`: of the log, other than the product's in tests only.
+    ///
+    /// # Errors
+    /// As [`Payload::start`].
+    pub async fn open_here(
+        config: &Config,
+        reactors: &[Remote],
+        places: Vec<Place>,
+        segment_bytes: u32,
+    ) -> Result<Self, String> {
+        start::open(config, reactors, places, segment_bytes).await
     }
 
     /// Reads up to `len` bytes.
@@ -315,9 +329,16 @@ impl Payload {
     /// # Errors
     /// `Busy` when a store is away.
     pub fn drain(&self, patience: Duration) -> Result<(), Error> {
-        self.everywhere(move |slice| async move { slice.drain(patience).await })
-            .into_iter()
-            .collect()
+        thread::wait(self.drain_here(patience))
+    }
+
+    /// As [`Payload::drain`].
+    ///
+    /// # Errors
+    /// As [`Payload::drain`].
+    pub async fn drain_here(&self, patience: Duration) -> Result<(), Error> {
+        let drained = self.everywhere(move |slice| async move { slice.drain(patience).await });
+        drained.await.into_iter().collect()
     }
 
     /// Has a place's garbage collected from now on, also when no share was on it at the start.
@@ -365,11 +386,16 @@ impl Payload {
     /// Forgets all clean blocks, so that reads come from the content store. Blocking: on a plain
     /// thread.
     pub fn drop_clean(&self) {
+        thread::wait(self.drop_clean_here());
+    }
+
+    /// As [`Payload::drop_clean`].
+    pub async fn drop_clean_here(&self) {
         let done = self.everywhere(|slice| async move {
             slice.drop_clean();
             Ok(())
         });
-        drop(done);
+        drop(done.await);
     }
 
     /// Counters.
@@ -381,10 +407,16 @@ impl Payload {
     /// Syncs the logs and ends the uploader. Dirty blocks stay in the log for the next start.
     /// Blocking: on a plain thread. What comes later is answered `Stopping`.
     pub fn stop(&self) {
+        thread::wait(self.stop_here());
+    }
+
+    /// As [`Payload::stop`].
+    pub async fn stop_here(&self) {
         let synced = self.everywhere(|slice| async move {
             slice.end();
             slice.sync().await.map(drop)
         });
+        let synced = synced.await;
         if synced.iter().any(|done| matches!(done, Err(error) if *error != Error::Stopping)) {
             trace::error!("a log could not be synced: what was only logged may be gone");
         }
@@ -392,7 +424,7 @@ impl Payload {
         for (number, home) in (0..).zip(&self.inner.homes) {
             let id = self.inner.id;
             let left = home.remote.call(move || slice::leave(id, SliceId(number)));
-            if left.wait().is_err() {
+            if left.await.is_err() {
                 trace::warn!(slice = number, "its reactor ended first");
             }
         }
@@ -419,7 +451,7 @@ impl Payload {
     }
 
     /// Runs a task in every slice at once and waits for all.
-    fn everywhere<F, Fut>(&self, f: F) -> Vec<Result<(), Error>>
+    async fn everywhere<F, Fut>(&self, f: F) -> Vec<Result<(), Error>>
     where
         F: FnOnce(Rc<Slice>) -> Fut + Clone + Send + 'static,
         Fut: Future<Output = Result<(), Error>> + 'static,
@@ -429,7 +461,11 @@ impl Payload {
             home.remote.call(move || async move { f(this.slice(SliceId(number))?).await })
         };
         let running: Vec<_> = (0..).zip(&self.inner.homes).map(start).collect();
-        running.into_iter().map(|done| done.wait().unwrap_or(Err(Error::Stopping))).collect()
+        let mut results = Vec::with_capacity(running.len());
+        for done in running {
+            results.push(done.await.unwrap_or(Err(Error::Stopping)));
+        }
+        results
     }
 }
 

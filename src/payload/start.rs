@@ -39,8 +39,8 @@ struct Opening {
     places: Arc<Places>,
 }
 
-/// See [`Payload::start`]. `segment_bytes`: of the log, other than the product's in tests only.
-pub(crate) fn start(
+/// See [`Payload::open_here`].
+pub(crate) async fn open(
     config: &Config,
     reactors: &[Remote],
     places: Vec<Place>,
@@ -69,9 +69,9 @@ pub(crate) fn start(
     });
     let homes: Vec<Home> = homes.collect();
     let payload = Payload { inner: Arc::new(Inner { id, homes, uploader }) };
-    let opened = open_all(config, segment_bytes, &payload, &by_share);
+    let opened = open_all(config, segment_bytes, &payload, &by_share).await;
     if let Err(why) = opened {
-        payload.stop();
+        payload.stop_here().await;
         return Err(why);
     }
     // The uploader must not keep alive what keeps it alive.
@@ -89,7 +89,7 @@ pub(crate) fn start(
     Ok(payload)
 }
 
-fn open_all(
+async fn open_all(
     config: &Config,
     segment_bytes: u32,
     payload: &Payload,
@@ -117,8 +117,11 @@ fn open_all(
     let opening: Vec<_> = (0..).zip(&payload.inner.homes).map(start).collect();
     let gone = |_| Err("a reactor ended while the logs were opened".to_owned());
     // All of them, so that none is still opening when a failed start is undone.
-    let opened: Vec<_> = opening.into_iter().map(|done| done.wait().unwrap_or_else(gone)).collect();
-    opened.into_iter().collect()
+    let mut opened = Ok(());
+    for done in opening {
+        opened = opened.and(done.await.unwrap_or_else(gone));
+    }
+    opened
 }
 
 impl Opening {

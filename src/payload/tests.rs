@@ -25,7 +25,7 @@ use reactor::{
 use tempfile::TempDir;
 use vocab::{Error, InodeId, durable::Grade};
 
-use crate::{Config, Payload, Place, ReadDone, Stability, WriteDone, start};
+use crate::{Config, Payload, Place, ReadDone, Stability, WriteDone};
 use store::Faulty;
 
 /// A log's segment here. A write may have a quarter of it.
@@ -59,8 +59,7 @@ impl Server {
         let reactors = Reactors::start(&runtime).unwrap();
         let store = Arc::new(Faulty::default());
         let (place, root) = open(dir.path(), &store);
-        let payload =
-            start::start(&config, reactors.remotes(), vec![place.clone()], SEGMENT).unwrap();
+        let payload = start(&config, reactors.remotes(), vec![place.clone()]).unwrap();
         let (place, payload) = (Some(place), Some(payload));
         Self { dir, reactors: Some(reactors), config, store, root, place, payload }
     }
@@ -85,7 +84,7 @@ impl Server {
         assert_eq!(root, self.root);
         let places = vec![place.clone()];
         self.place = Some(place);
-        let payload = start::start(&self.config, self.remotes(), places, SEGMENT);
+        let payload = start(&self.config, self.remotes(), places);
         self.payload = Some(payload.unwrap());
     }
 
@@ -194,6 +193,15 @@ pub(crate) fn seed() -> u64 {
     let seed = given.unwrap_or_else(rng::random_u64);
     println!("seed {seed}");
     seed
+}
+
+/// Blocking: on a plain thread.
+pub(crate) fn start(
+    config: &Config,
+    reactors: &[Remote],
+    places: Vec<Place>,
+) -> Result<Payload, String> {
+    reactor::thread::wait(Payload::open_here(config, reactors, places, SEGMENT))
 }
 
 const ATTR: NewAttr = NewAttr { mode: 0o644, uid: 0, gid: 0, atime: None, mtime: None };

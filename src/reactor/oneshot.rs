@@ -6,14 +6,15 @@
 
 use std::{
     future::Future,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use crate::{
     local::{self, Local, Token},
     mailbox::Remote,
+    thread,
 };
 
 /// The sending half. Dropping it without sending answers `Closed`.
@@ -56,16 +57,7 @@ impl<T: Send> Receiver<T> {
     /// # Errors
     /// [`Closed`] when the sender was dropped.
     pub fn wait(self) -> Result<T, Closed> {
-        assert!(local::get().is_none(), "a reactor would wait for itself: await the receiver");
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-        let mut context = Context::from_waker(&waker);
-        let mut receiver = pin!(self);
-        loop {
-            match receiver.as_mut().poll(&mut context) {
-                Poll::Ready(result) => return result,
-                Poll::Pending => std::thread::park(),
-            }
-        }
+        thread::wait(self)
     }
 }
 
@@ -176,14 +168,6 @@ impl Waiter {
                 remote.wake(token);
             }
         }
-    }
-}
-
-struct Unpark(std::thread::Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
     }
 }
 

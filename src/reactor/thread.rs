@@ -1,6 +1,12 @@
 //! Named threads, pinned when asked: for writers, uploaders and other runtimes.
 
-use std::io;
+use std::{
+    future::Future,
+    io,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
+};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -44,6 +50,29 @@ pub fn offload<T: Send + 'static>(
         drop(spawn(name, None, move || sender.send(f()))?);
     }
     Ok(receiver)
+}
+
+/// Runs a future on a plain thread. Never on a reactor, and the future may need none: it waits for
+/// other threads only.
+pub fn wait<T>(future: impl Future<Output = T>) -> T {
+    assert!(local::get().is_none(), "a reactor would wait for itself: await the future");
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+struct Unpark(std::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
 
 /// Cores this process may use, in order.

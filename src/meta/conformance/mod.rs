@@ -13,14 +13,13 @@ mod rename;
 use std::{
     cell::Cell,
     future::Future,
-    pin::pin,
-    sync::Arc,
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use vocab::{Attr, BlockHash, BlockIndex, Cookie, Error, InodeId, Sequence, ShareId, Time};
 
 pub(crate) use check::check;
+pub(crate) use reactor::thread::wait;
 
 use crate::{
     DirEntry, Engine, Store,
@@ -40,6 +39,9 @@ macro_rules! conformance {
     ($($module:ident: $($case:ident),+ $(,)?;)+) => {
         mod on_memory {
             $($(#[test] fn $case() { super::$module::$case(&super::Fixture::memory()); })+)+
+        }
+        mod on_journal {
+            $($(#[test] fn $case() { super::$module::$case(&super::Fixture::journal()); })+)+
         }
         mod on_lsm {
             $($(#[test] fn $case() { super::$module::$case(&super::Fixture::lsm()); })+)+
@@ -71,6 +73,12 @@ conformance! {
 impl Fixture {
     pub(crate) fn memory() -> Self {
         Self::over(&Engine::Memory, None)
+    }
+
+    pub(crate) fn journal() -> Self {
+        let folder = tempfile::tempdir().expect("tempdir");
+        let engine = Engine::Journal { path: folder.path().join("journal") };
+        Self::over(&engine, Some(folder))
     }
 
     pub(crate) fn lsm() -> Self {
@@ -231,25 +239,6 @@ impl Fixture {
     /// Contradictions in the store, which must be none.
     pub(crate) fn check(&self) {
         check(&*self.store.core().engine);
-    }
-}
-
-/// Waits for a future on this thread.
-pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => std::thread::park(),
-        }
     }
 }
 

@@ -3,11 +3,12 @@
 //! Invariants: a [`Batch`] is seen whole or not at all; a view does not change while it is held;
 //! only the writer commits. What was committed before a `sync` that returned survives a power cut.
 
+pub(crate) mod journal;
 pub(crate) mod lsm;
 pub(crate) mod memory;
 mod witness;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, future::Future, pin::Pin};
 
 /// A family of keys. `FORMAT.md` draws what is in each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,6 +47,9 @@ pub(crate) struct Fault(pub(crate) String);
 /// Takes a key and its value; `false` ends a scan.
 pub(crate) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> bool;
 
+/// A sync under way.
+pub(crate) type Synced<'a> = Pin<Box<dyn Future<Output = Result<(), Fault>> + 'a>>;
+
 /// The committed state at one moment. Short-lived: an LSM cannot drop old data below it.
 pub(crate) trait View {
     /// Shows the value of a key, if there is one, and says whether there was.
@@ -63,8 +67,13 @@ pub(crate) trait Engine: Send + Sync {
     /// Applies a batch. No view of this thread may be open.
     fn commit(&self, batch: &Batch) -> Result<(), Fault>;
 
-    /// Makes durable what was committed.
+    /// Makes durable what was committed. Blocking.
     fn sync(&self) -> Result<(), Fault>;
+
+    /// The same, for the writer: only an engine of a simulated world makes it wait.
+    fn synced(&self) -> Synced<'_> {
+        Box::pin(async { self.sync() })
+    }
 }
 
 impl Batch {
@@ -87,7 +96,7 @@ impl Batch {
 
 #[cfg(test)]
 mod tests {
-    use super::{Batch, Engine, SPACES, Space, lsm::Lsm, memory::Memory};
+    use super::{Batch, Engine, SPACES, Space, journal::Journal, lsm::Lsm, memory::Memory};
 
     fn put(batch: &mut Batch, space: Space, key: &[u8], value: &[u8]) {
         batch.changes_mut(space).insert(key.into(), Some(value.into()));
@@ -135,6 +144,14 @@ mod tests {
     #[test]
     fn memory_keeps_its_promises() {
         engine_keeps_its_promises(&Memory::default());
+    }
+
+    #[test]
+    fn journal_keeps_its_promises() {
+        let dir = tempfile::tempdir().expect("tempdir");
+        let open = || Journal::open(&dir.path().join("journal")).expect("open");
+        engine_keeps_its_promises(&open());
+        assert_eq!(keys(&open(), Space::Names, b"", b"z", 9), [b"a", b"b", b"c", b"d"]);
     }
 
     #[test]

@@ -7,8 +7,9 @@ use vocab::{Error, limits::BLOCK_BYTES};
 use super::{
     SEGMENT, Server,
     plain::{block, write_all},
+    start,
 };
-use crate::{Stability, start};
+use crate::Stability;
 
 const BLOCK: u64 = BLOCK_BYTES as u64;
 
@@ -87,7 +88,7 @@ fn records_of_a_store_that_is_not_configured_wait_for_it() {
     let file = server.create("a");
     server.write(file, 0, vec![3; 1000]);
     server.stop();
-    let without = start::start(&server.config, server.remotes(), Vec::new(), SEGMENT).unwrap();
+    let without = start(&server.config, server.remotes(), Vec::new()).unwrap();
     assert!(without.gauges().dirty_bytes == 0);
     without.stop();
     server.begin();

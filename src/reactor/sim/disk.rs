@@ -172,6 +172,20 @@ impl Disk {
         Ok(node)
     }
 
+    /// All of a file's bytes.
+    pub(crate) fn whole(&self, path: &Path) -> Option<Vec<u8>> {
+        let id = self.names.get(path)?;
+        Some(self.files[id].cached.clone())
+    }
+
+    /// Puts bytes in the place of a file, for good.
+    pub(crate) fn replace(this: &Arc<Mutex<Self>>, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let (cached, durable) = (bytes.to_vec(), bytes.to_vec());
+        let whole = Data { cached, durable, pending: Vec::new(), named: true };
+        Self::open(this, path, true)?.data(|data| *data = whole);
+        Ok(())
+    }
+
     pub(crate) fn lock(this: &Mutex<Self>, path: &Path) -> io::Result<()> {
         let is_new = locked(this, |disk| disk.locks.insert(path.to_path_buf()));
         if is_new { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
