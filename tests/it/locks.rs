@@ -77,7 +77,7 @@ not try flock g 0 0
 not try shared-flock g 0 0
 hold given-up lockf f 0 10 & given_up=$!
 $GUEST meet b-waits-in-vain
-kill -INT $given_up; kill $given_up; wait $given_up || true
+kill $given_up; wait $given_up || true
 hold range lockf f 0 200 & range=$!
 hold whole flock g 0 0 & whole=$!
 $GUEST meet b-waits
