@@ -2,10 +2,13 @@
 //! 4 KiB, which is more than hashing, checking and copying a block together.
 //!
 //! Invariants: what is taken is empty, and nothing is read from it that was not put into it; as
-//! many buffers rest here as [`FRAMES_MAX`] and [`OBJECTS_MAX`] say, the rest goes back to the
-//! allocator; small ones weigh what they hold and come from the allocator.
+//! many buffers rest here as [`FRAMES_MAX`], [`RUNS_MAX`] and [`OBJECTS_MAX`] say, the rest goes
+//! back to the allocator; small ones weigh what they hold and come from the allocator.
 
-use std::sync::LazyLock;
+use std::sync::{
+    LazyLock,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use bytes::Bytes;
 use crossbeam::queue::ArrayQueue;
@@ -17,13 +20,19 @@ pub(crate) const PAGE_BYTES: usize = 4096;
 const FRAME: usize = FRAME_BYTES as usize;
 /// A block, and the header, index and checks around it.
 const OBJECT: usize = BLOCK_BYTES as usize + FRAME;
-/// 32 MiB: what uploads and evictions of a moment need.
-const FRAMES_MAX: usize = 512;
+/// What a reader asks a store for at once, and the checks within.
+const RUN: usize = 17 * FRAME;
+/// 16 MiB: what uploads and evictions of a moment need.
+const FRAMES_MAX: usize = 256;
+/// As many as fetches that usually run at once.
+const RUNS_MAX: usize = 16;
 /// As many as uploads that usually run at once.
 const OBJECTS_MAX: usize = 16;
 
 static FRAMES: LazyLock<ArrayQueue<Box<[Page]>>> = LazyLock::new(|| ArrayQueue::new(FRAMES_MAX));
+static RUNS: LazyLock<ArrayQueue<Box<[Page]>>> = LazyLock::new(|| ArrayQueue::new(RUNS_MAX));
 static OBJECTS: LazyLock<ArrayQueue<Box<[Page]>>> = LazyLock::new(|| ArrayQueue::new(OBJECTS_MAX));
+static BYTES: AtomicU64 = AtomicU64::new(0);
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(4096))]
@@ -41,6 +50,12 @@ enum Memory {
 }
 
 impl Spare {
+    /// Memory of all buffers, those that rest among them.
+    #[must_use]
+    pub fn bytes_total() -> u64 {
+        BYTES.load(Relaxed)
+    }
+
     /// An empty buffer with room for so many bytes: page-aligned from half a frame up.
     #[must_use]
     pub fn take(bytes: usize) -> Self {
@@ -100,14 +115,19 @@ impl Spare {
 
 /// Where buffers of this size rest, and how large they are made.
 fn class(bytes: usize) -> (Option<&'static ArrayQueue<Box<[Page]>>>, usize) {
-    match bytes {
-        0..=FRAME => (Some(&FRAMES), FRAME),
-        _ if bytes <= OBJECT / 8 || bytes > OBJECT => (None, bytes),
-        _ => (Some(&OBJECTS), OBJECT),
+    if bytes <= FRAME {
+        (Some(&FRAMES), FRAME)
+    } else if bytes <= RUN {
+        (Some(&RUNS), RUN)
+    } else if bytes <= OBJECT {
+        (Some(&OBJECTS), OBJECT)
+    } else {
+        (None, bytes)
     }
 }
 
 fn pages(bytes: usize) -> Box<[Page]> {
+    BYTES.fetch_add(bytes.next_multiple_of(PAGE_BYTES) as u64, Relaxed);
     <[Page]>::new_box_zeroed_with_elems(bytes.div_ceil(PAGE_BYTES)).expect("memory for a block")
 }
 
@@ -147,13 +167,17 @@ impl Drop for Spare {
     fn drop(&mut self) {
         let none = Memory::Small(Box::default());
         if let Memory::Pages(pages) = std::mem::replace(&mut self.memory, none) {
-            let pool = match pages.len() * PAGE_BYTES {
-                FRAME => &FRAMES,
-                OBJECT => &OBJECTS,
-                _ => return,
+            let bytes = pages.len() * PAGE_BYTES;
+            let rests = match bytes {
+                FRAME => FRAMES.push(pages).is_ok(),
+                RUN => RUNS.push(pages).is_ok(),
+                OBJECT => OBJECTS.push(pages).is_ok(),
+                _ => false,
             };
-            // When it is full the allocator has it.
-            drop(pool.push(pages));
+            // When the pool is full the allocator has it.
+            if !rests {
+                BYTES.fetch_sub(bytes as u64, Relaxed);
+            }
         }
     }
 }
@@ -164,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_buffer_comes_back_empty_once_its_last_slice_is_gone() {
-        for size in [FRAME, OBJECT] {
+        for size in [FRAME, RUN, OBJECT] {
             let mut spare = Spare::take(size);
             spare.extend_from_slice(b"block");
             let bytes = spare.freeze();
@@ -195,7 +219,7 @@ mod tests {
 
     #[test]
     fn every_size_has_room_and_the_larger_ones_are_aligned() {
-        for size in [0, 1, FRAME / 2, FRAME / 2 + 1, FRAME, FRAME + 1, OBJECT / 8, OBJECT] {
+        for size in [0, 1, FRAME / 2, FRAME / 2 + 1, FRAME, FRAME + 1, RUN, RUN + 1, OBJECT] {
             let mut spare = Spare::take(size);
             spare.extend_zeroes(size);
             let is_aligned = spare.as_ptr().addr().is_multiple_of(PAGE_BYTES);

@@ -11,6 +11,7 @@ mod fetch;
 mod file;
 mod flush;
 mod layout;
+mod memory;
 mod read;
 mod recover;
 mod remove;
@@ -47,7 +48,7 @@ use slice::Slice;
 pub struct Config {
     /// The folder of logs.
     pub dir: PathBuf,
-    /// Most bytes of clean blocks in memory, all slices together.
+    /// Most bytes of memory: clean blocks have what those on their way and requests leave them.
     pub cache_bytes_max: u64,
     /// Most bytes of log, all slices together.
     pub log_bytes_max: u64,
@@ -140,6 +141,8 @@ pub struct WriteDone {
 pub struct Gauges {
     /// Bytes of clean blocks in memory.
     pub cache_bytes: u64,
+    /// Memory of all block buffers.
+    pub buffer_bytes: u64,
     /// Bytes of dirty ranges.
     pub dirty_bytes: u64,
     /// Bytes of log segments in use.
@@ -401,7 +404,8 @@ impl Payload {
     /// Counters.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
-        self.inner.homes.iter().fold(Gauges::default(), |sum, home| home.counters.add_to(sum))
+        let sum = Gauges { buffer_bytes: blocks::Spare::bytes_total(), ..Gauges::default() };
+        self.inner.homes.iter().fold(sum, |sum, home| home.counters.add_to(sum))
     }
 
     /// Syncs the logs and ends the uploader. Dirty blocks stay in the log for the next start.

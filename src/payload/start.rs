@@ -1,6 +1,7 @@
 //! Start: how many slices, their logs, their recovery, their tickers.
 
 use std::{
+    collections::BTreeSet,
     rc::{Rc, Weak},
     sync::{
         Arc,
@@ -13,16 +14,14 @@ use cache::clean::Clean;
 use meta::Store;
 use reactor::{mailbox::Remote, oneshot};
 use upload::Uploader;
-use vocab::{SliceId, limits::BLOCK_BYTES};
+use vocab::SliceId;
 use wal::Wal;
 
 use crate::{
-    Config, Home, Inner, Payload, Place, counters::Counters, layout, recover::Places, slice,
-    slice::Slice,
+    Config, Home, Inner, Payload, Place, counters::Counters, layout, memory, recover::Places,
+    slice, slice::Slice,
 };
 
-/// Assembled blocks of one content store in memory: 8 at a time.
-const UPLOAD_BYTES_MAX: u32 = 8 * BLOCK_BYTES;
 /// Uploads to one content store at a time: small blocks need more of them to keep the line busy.
 const UPLOAD_JOBS_MAX: u32 = 64;
 
@@ -32,7 +31,7 @@ struct Opening {
     slice: SliceId,
     wal: wal::Config,
     segment_bytes: u32,
-    cache_bytes_max: u64,
+    clean_bytes_max: u64,
     settle: Duration,
     uploader: Uploader,
     counters: Arc<Counters>,
@@ -48,9 +47,11 @@ pub(crate) async fn open(
 ) -> Result<Payload, String> {
     assert!(!reactors.is_empty(), "a slice lives on a reactor");
     let slices = layout::slices(&config.dir, reactors.len())?;
+    let stores: BTreeSet<&str> = places.iter().map(|place| &*place.content_name).collect();
+    let memory = memory::divide(config.cache_bytes_max, stores.len());
     let uploader = Uploader::start(upload::Config {
         core: config.upload_core,
-        bytes_max: UPLOAD_BYTES_MAX,
+        bytes_max: memory.upload_bytes_max,
         jobs_max: UPLOAD_JOBS_MAX,
         gc_grace: config.gc_grace,
         gc_interval: config.gc_interval,
@@ -69,7 +70,7 @@ pub(crate) async fn open(
     });
     let homes: Vec<Home> = homes.collect();
     let payload = Payload { inner: Arc::new(Inner { id, homes, uploader }) };
-    let opened = open_all(config, segment_bytes, &payload, &by_share).await;
+    let opened = open_all(config, memory.clean_bytes_max, segment_bytes, &payload, &by_share).await;
     if let Err(why) = opened {
         payload.stop_here().await;
         return Err(why);
@@ -91,6 +92,7 @@ pub(crate) async fn open(
 
 async fn open_all(
     config: &Config,
+    clean_bytes_max: u64,
     segment_bytes: u32,
     payload: &Payload,
     places: &Arc<Places>,
@@ -106,7 +108,7 @@ async fn open_all(
                 log_bytes_max: config.log_bytes_max / slices,
             },
             segment_bytes,
-            cache_bytes_max: config.cache_bytes_max / slices,
+            clean_bytes_max: clean_bytes_max / slices,
             settle: config.settle,
             uploader: payload.inner.uploader.clone(),
             counters: Arc::clone(&home.counters),
@@ -135,7 +137,7 @@ impl Opening {
                 "the end of the log was torn, and cut: nothing of it was synced"
             );
         }
-        let clean = Clean::new(self.cache_bytes_max);
+        let clean = Clean::new(self.clean_bytes_max);
         let slice = Slice::new(wal, self.uploader, self.counters, self.settle, clean);
         let slice = Rc::new(slice);
         slice.recover(recovered.records, &self.places).await?;

@@ -96,6 +96,8 @@ impl Collector for Sample {
 
 fn data_path(e: &mut DescriptorEncoder<'_>, gauges: &Gauges) -> Result<(), Error> {
     gauge(e, "cache_bytes", "Bytes of clean blocks in memory.", gauges.cache_bytes)?;
+    let doc = "Memory of all block buffers: clean blocks, blocks on their way, spare ones.";
+    gauge(e, "buffer_bytes", doc, gauges.buffer_bytes)?;
     counter(e, "cache_hits", "Reads answered from memory or log.", gauges.cache_hits)?;
     counter(e, "cache_misses", "Reads that asked the content store.", gauges.cache_misses)?;
     gauge(e, "log_bytes", "Bytes of log segments in use.", gauges.log_bytes)?;

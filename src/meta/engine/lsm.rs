@@ -13,7 +13,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Sn
 use super::{Batch, Engine, Fault, SPACES, Space, View, Visit, witness::Witness};
 
 /// Bytes of blocks that the engine keeps in memory.
-const CACHE_BYTES: u64 = 128 * 1024 * 1024;
+const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// Threads that flush and compact.
 const WORKERS: usize = 1;
 

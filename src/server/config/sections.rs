@@ -136,7 +136,11 @@ fn cache(s: &mut Section<'_>) -> Cache {
     let (size, log_size) = (Size(usual.cache_bytes_max), Size(usual.log_bytes_max));
     Cache {
         path: s.required("path", cure, "The folder of the log. One server at a time."),
-        size: s.value("size", size, "Most bytes of clean blocks in memory."),
+        size: s.value(
+            "size",
+            size,
+            "Most memory for clean blocks, blocks on their way, and requests.",
+        ),
         log_size: s.value("log_size", log_size, "Most bytes of log on the local disk."),
     }
 }
