@@ -2,75 +2,20 @@
 //! right status, one clear line and a metric for the operator, nothing lost that was acknowledged.
 
 use std::{
-    fs::{self, File},
-    path::{Path, PathBuf},
-    process::Command,
+    fs,
     time::{Duration, Instant},
 };
 
 use nfs3_types::nfs3::stable_how;
 use tests::{
     client::{Client, Fail, Handle, Status},
+    disk::Disk,
     rng::Rng,
     server::{Server, Share},
 };
 
 const FILE_BYTES: usize = 16 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// An ext4 in a file, mounted over a folder. It goes with the test.
-struct Disk {
-    image: PathBuf,
-    mounted: PathBuf,
-}
-
-impl Disk {
-    fn new(dir: &Path, name: &str, mebibytes: u64) -> Self {
-        let (image, mounted) = (dir.join(format!("{name}.image")), dir.join(name));
-        let file = File::create(&image).expect("image");
-        file.set_len(mebibytes << 20).expect("image");
-        fs::create_dir_all(&mounted).expect("folder");
-        run("mkfs.ext4", &["-q", "-m", "0"], &[&image]);
-        let disk = Self { image, mounted };
-        disk.mount();
-        disk
-    }
-
-    fn mount(&self) {
-        run("mount", &["-o", "loop"], &[&self.image, &self.mounted]);
-    }
-
-    /// As the kernel does it with an ext4 that it finds damaged.
-    fn turn_read_only(&self) {
-        run("mount", &["-o", "remount,abort"], &[&self.mounted]);
-    }
-
-    /// Every operation fails from now on, as on a disk that was pulled out; what was synced is
-    /// there once it is mounted again.
-    fn fail(&self) {
-        // EXT4_IOC_SHUTDOWN without a flush of its journal.
-        const SHUTDOWN: &str = "import fcntl, os, struct, sys\n\
-            fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587D, struct.pack('I', 2))";
-        run("python3", &["-c", SHUTDOWN], &[&self.mounted]);
-    }
-
-    fn unmount(&self) {
-        run("umount", &[], &[&self.mounted]);
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        // It may be unmounted, or a killed server may just be letting go of it.
-        drop(Command::new("umount").arg("-l").arg(&self.mounted).output());
-    }
-}
-
-fn run(program: &str, args: &[&str], paths: &[&Path]) {
-    let output = Command::new(program).args(args).args(paths).output().expect("it runs");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{program} {args:?} {paths:?}: {said}");
-}
 
 fn bytes(n: u64) -> Vec<u8> {
     Rng::new(n).bytes(FILE_BYTES)

@@ -47,7 +47,34 @@ pub struct Driver {
     /// A change that was sent and not answered: it may have been made or not.
     open: Option<Change>,
     verifier: Option<[u8; 8]>,
+    last: Option<Step>,
     log: Vec<String>,
+}
+
+/// A change that was answered.
+#[derive(Clone, Debug)]
+pub struct Step {
+    change: Change,
+    /// The file that it made or found.
+    handle: Option<(Node, Handle)>,
+}
+
+/// What a driver knew at an earlier moment.
+#[derive(Clone, Debug)]
+pub struct Past {
+    prefix: String,
+    is_ours: bool,
+    model: Model,
+    handles: BTreeMap<Node, Handle>,
+}
+
+impl Past {
+    /// Goes on by one change.
+    pub fn advance(&mut self, step: &Step) {
+        // One that was refused has changed nothing.
+        drop(self.model.apply(&step.change));
+        self.handles.extend(step.handle.clone());
+    }
 }
 
 impl Driver {
@@ -75,8 +102,43 @@ impl Driver {
             handles,
             open: None,
             verifier: None,
+            last: None,
             log,
         }
+    }
+
+    /// One that knows what another one knew, and perhaps sent a change that was not answered; to a
+    /// server that crashed.
+    ///
+    /// # Panics
+    /// When the server does not serve.
+    #[must_use]
+    pub fn resume(server: &Server, past: Past, open: Option<&Step>, rng: Rng) -> Self {
+        let Past { prefix, is_ours, model, handles } = past;
+        Self {
+            client: Client::mount(server, "/export").expect("mount"),
+            is_ours,
+            rng,
+            prefix,
+            model,
+            handles,
+            open: open.map(|step| step.change.clone()),
+            verifier: None,
+            last: None,
+            log: Vec::new(),
+        }
+    }
+
+    /// What it knows now.
+    #[must_use]
+    pub fn past(&self) -> Past {
+        let (model, handles) = (self.model.clone(), self.handles.clone());
+        Past { prefix: self.prefix.clone(), is_ours: self.is_ours, model, handles }
+    }
+
+    /// The change of the last step, if it was one.
+    pub fn last(&mut self) -> Option<Step> {
+        self.last.take()
     }
 
     /// Takes another connection, to a server that was started again. Handles stay as they are.
@@ -126,10 +188,12 @@ impl Driver {
             }
             (_, change) => change,
         };
+        let mut handle = None;
         match (self.model.apply(&change), given) {
-            (Ok(Some(node)), Ok(Given { handle: Some(handle), .. })) => {
-                if let Some(known) = self.handles.insert(node, handle.clone()) {
-                    self.check(known == handle, "the same file has the same handle");
+            (Ok(Some(node)), Ok(Given { handle: Some(found), .. })) => {
+                handle = Some((node, found.clone()));
+                if let Some(known) = self.handles.insert(node, found.clone()) {
+                    self.check(known == found, "the same file has the same handle");
                 }
             }
             (Ok(_), Ok(_)) => {}
@@ -141,6 +205,7 @@ impl Driver {
             }
             (wanted, given) => self.wrong(&format!("it gives {given:?}, not {wanted:?}")),
         }
+        self.last = Some(Step { change, handle });
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! The parts that the tests are made of.
 
 pub mod client;
+pub mod device;
+pub mod disk;
 pub mod drive;
 pub mod model;
 pub mod net;
