@@ -17,10 +17,10 @@ use tests::{
 const THREADS: usize = 3;
 const KILLS: usize = 5;
 
-/// Ten worlds, five kills each: the fifty rounds.
+/// Forty worlds, five kills each: two hundred rounds.
 #[test]
 fn crash_kill9() {
-    for seed in seeds(10) {
+    for seed in seeds(40) {
         println!("SEED={seed}");
         world(seed);
     }

@@ -111,7 +111,9 @@ impl Device {
         let chance = rng.below(5);
         for (n, event) in events[..number].iter().enumerate() {
             let Event::Write { offset, bytes } = event else { continue };
-            for (at, piece) in (*offset..).step_by(SECTOR).zip(bytes.chunks(SECTOR)) {
+            // ext4 takes for granted that its superblock is written whole.
+            let unit = if *offset < PAGE as u64 { bytes.len() } else { SECTOR };
+            for (at, piece) in (*offset..).step_by(unit).zip(bytes.chunks(unit)) {
                 if n < flushed || rng.below(4) < chance {
                     pages.write(at, piece);
                 }

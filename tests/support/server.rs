@@ -155,6 +155,10 @@ impl Server {
     /// When it neither ends nor is ready in a minute.
     pub fn try_start(&mut self) -> bool {
         assert!(self.child.is_none(), "it runs");
+        if !self.is_ours() {
+            // Its verifier is the second in which it starts.
+            std::thread::sleep(Duration::from_secs(1));
+        }
         let log = OpenOptions::new().create(true).append(true).open(self.log()).expect("log");
         let mut command = self.command();
         command
@@ -270,6 +274,12 @@ impl Server {
         command
     }
 
+    /// Whose it is.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        if self.is_ours() { "DittoFS" } else { "nfs-ganesha" }
+    }
+
     fn is_ready(&self) -> bool {
         let listens = |port: &Port| TcpStream::connect(port.address()).is_ok();
         match self.how {
@@ -300,6 +310,14 @@ impl Server {
         assert!(ended.is_none(), "the server had ended by itself: {ended:?}");
         child.kill().expect("kill");
         child.wait().expect("wait");
+    }
+
+    /// Kills it if it runs.
+    pub fn end(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().ok();
+            child.wait().ok();
+        }
     }
 
     /// SIGTERM, and how it ended.
@@ -539,10 +557,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().ok();
-            child.wait().ok();
-        }
+        self.end();
         if std::thread::panicking() {
             let kept =
                 std::env::temp_dir().join(format!("dittofs-test-{}.log", std::process::id()));
