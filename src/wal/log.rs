@@ -43,6 +43,8 @@ pub(crate) struct State {
     pub(crate) written: u64,
     /// The last record that survives a power cut.
     pub(crate) durable: u64,
+    /// The last record of which the manifest says so.
+    pub(crate) noted: u64,
     /// The last record that somebody wants to be durable.
     pub(crate) sync_wanted: u64,
     /// Bytes of records appended, written and durable, since the start.
@@ -83,6 +85,9 @@ pub(crate) struct State {
     pub(crate) syncing: bool,
     pub(crate) preparing: bool,
     pub(crate) growing: bool,
+    /// The manifest is being written to note what is durable; or will be looked at for that.
+    pub(crate) noting: bool,
+    pub(crate) note_planned: bool,
     pub(crate) closing: bool,
     /// A write or sync failed: nothing is taken any more.
     pub(crate) failed: bool,
@@ -160,8 +165,8 @@ impl Log {
         self.state.borrow_mut().closing = true;
         self.changed.wake();
         self.until(|state| {
-            let busy = state.flushing || state.syncing || state.preparing || state.growing;
-            (!busy).then_some(())
+            let writing = state.flushing || state.syncing || state.noting;
+            (!writing && !state.preparing && !state.growing).then_some(())
         })
         .await;
     }

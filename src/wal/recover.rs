@@ -118,6 +118,7 @@ async fn start(config: &Config, parts: Parts) -> Result<Rc<Log>, String> {
         sequence_next,
         written: last,
         durable: last,
+        noted: last,
         sync_wanted: last,
         bytes_appended: 0,
         bytes_written: 0,
@@ -141,6 +142,8 @@ async fn start(config: &Config, parts: Parts) -> Result<Rc<Log>, String> {
         syncing: false,
         preparing: false,
         growing: false,
+        noting: false,
+        note_planned: false,
         closing: false,
         failed: false,
     };

@@ -23,6 +23,8 @@ use crate::{
 const PROMISED_MAX: usize = 2;
 /// How often it is looked whether views were dropped, while somebody waits for that.
 const ROOM_POLL: Duration = Duration::from_millis(5);
+/// A log that nobody appends to for so long notes what is durable.
+const NOTE_PAUSE: Duration = Duration::from_secs(1);
 /// How often a log that found the disk full looks for room.
 const GROW_PAUSE: Duration = Duration::from_secs(10);
 
@@ -240,7 +242,51 @@ pub(crate) async fn note_durable(log: &Log) -> Result<(), Error> {
     write_manifest(log, spare.as_deref()).await
 }
 
+/// Has what is durable noted in the manifest, once nobody has appended for a while: until then, and
+/// only then, the headers of later records say it.
+pub(crate) fn note_soon(log: &Rc<Log>) {
+    if !std::mem::replace(&mut log.state.borrow_mut().note_planned, true) {
+        reactor::spawn(note(Rc::downgrade(log)));
+    }
+}
+
+async fn note(log: Weak<Log>) {
+    let mut seen = 0;
+    loop {
+        reactor::sleep(NOTE_PAUSE).await;
+        let Some(log) = log.upgrade() else { return };
+        {
+            let mut state = log.state.borrow_mut();
+            if state.failed || state.closing || state.noted == state.durable {
+                state.note_planned = false;
+                return;
+            }
+            if std::mem::replace(&mut seen, state.sequence_next) != state.sequence_next {
+                continue;
+            }
+            state.noting = true;
+        }
+        {
+            let _turn = log.disk.wait().await;
+            // Without a spare one is being made, or waited for; it will be listed.
+            let spare = log.state.borrow().spare.clone();
+            if let Some(spare) = spare {
+                // A failure has been said, and ends the log.
+                write_listed(&log, Some(&spare)).await.ok();
+            }
+        }
+        log.state.borrow_mut().noting = false;
+        log.changed.wake();
+    }
+}
+
 async fn write_manifest(log: &Log, spare: Option<&Segment>) -> Result<(), Error> {
+    let _turn = log.disk.wait().await;
+    write_listed(log, spare).await
+}
+
+/// Writes the manifest as things are now. The caller has the turn, so that a later one is newer.
+async fn write_listed(log: &Log, spare: Option<&Segment>) -> Result<(), Error> {
     let (entries, sequence_next, durable) = {
         let state = log.state.borrow();
         let mut entries = Vec::with_capacity(state.closed.len() + 2);
@@ -252,10 +298,11 @@ async fn write_manifest(log: &Log, spare: Option<&Segment>) -> Result<(), Error>
         entries.extend(spare.map(|spare| entry(spare, STATE_OPEN, 0, 0)));
         (entries, state.sequence_next, state.durable)
     };
-    let _turn = log.disk.wait().await;
     if let Err(cause) = log.manifest.write(&entries, sequence_next, durable).await {
         log.fail("a write to the manifest", &cause);
         return Err(Error::SyncFailed);
     }
-    if log.state.borrow().failed { Err(Error::SyncFailed) } else { Ok(()) }
+    let mut state = log.state.borrow_mut();
+    state.noted = durable;
+    if state.failed { Err(Error::SyncFailed) } else { Ok(()) }
 }

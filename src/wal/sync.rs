@@ -9,7 +9,7 @@ use vocab::{
     durable::{Durable, Grade},
 };
 
-use crate::log::Log;
+use crate::{log::Log, segments};
 
 /// See [`crate::Wal::sync`].
 pub(crate) async fn sync(log: &Rc<Log>) -> Result<Durable, Error> {
@@ -68,6 +68,7 @@ async fn commit(log: Rc<Log>) {
         let is_last = state.sync_wanted <= through;
         drop(state);
         log.changed.wake();
+        segments::note_soon(&log);
         if is_last {
             break;
         }

@@ -303,3 +303,27 @@ fn what_a_closed_log_had_synced_is_never_taken_for_torn() {
         assert!(error.contains("had been synced and is lost"), "{error}");
     }
 }
+
+#[test]
+fn what_a_quiet_log_had_synced_is_never_taken_for_torn() {
+    // The process is killed, and no record follows: the manifest has noted it meanwhile.
+    let killed = |quiet_seconds| {
+        let world = World::new(9);
+        world.run(async move {
+            let (wal, _) = open(6).await.expect("opens");
+            std::mem::forget(fill(&wal, 0..5).await);
+            drop(wal.sync().await.expect("syncs"));
+            reactor::sleep(std::time::Duration::from_secs(quiet_seconds)).await;
+        });
+        world.kill()
+    };
+    for at in [offset(2) + 20, offset(2) + 200, offset(4) + 20, offset(4) + 200] {
+        let mut damaged = killed(4);
+        damaged.files().get_mut(&path("segment-00000")).expect("is there")[at] ^= 1;
+        let error = reopen(damaged).0.expect_err("is lost");
+        assert!(error.contains("had been synced and is lost"), "{error}");
+    }
+    let mut damaged = killed(0);
+    damaged.files().get_mut(&path("segment-00000")).expect("is there")[offset(4) + 20] ^= 1;
+    assert_eq!(reopen(damaged).0.expect("opens").0.len(), 4, "this one nobody can tell from torn");
+}
