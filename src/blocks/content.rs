@@ -1,4 +1,5 @@
-//! Blocks in, blocks out: the object format over a store, and which ranges to ask it for.
+//! Blocks in, blocks out: the formats of objects and packs over a store, and which ranges to ask it
+//! for.
 //!
 //! What [`Content::frames`] returns was checked, always.
 
@@ -8,15 +9,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use vocab::BlockHash;
+use vocab::{BlockHash, PackId, Packed, StoreId, limits::PACKED_BLOCK_BYTES_MAX};
 
 use crate::{
-    BlockKey, Plain, Put, Store, StoreError,
+    BlockKey, PackEntry, Part, Plain, Put, Store, StoreError,
     object::{self, Codec, Fault, Index},
+    pack,
 };
 
-/// Up to here one GET from the object's start is cheaper than one for the index and one for frames.
-const SINGLE_GET_BYTES_MAX: u64 = 256 * 1024;
+/// Up to here one GET from the object's start is cheaper than one for the index and one for frames:
+/// every frame of a block in a pack ends before.
+const SINGLE_GET_BYTES_MAX: u64 = PACKED_BLOCK_BYTES_MAX as u64 + 4096;
 /// No object is longer.
 const OBJECT_BYTES_MAX: u64 = 2 * vocab::limits::BLOCK_BYTES as u64;
 /// Indexes in one generation of the cache: with two generations at most about 20 MB.
@@ -65,6 +68,7 @@ impl Content {
     pub async fn frames(
         &self,
         key: &BlockKey,
+        packed: Option<Packed>,
         plain_len: u32,
         first: u32,
         count: u32,
@@ -73,7 +77,7 @@ impl Content {
         assert!(count > 0 && first < frames && count <= frames - first, "frames of the block");
         if let Some(index) = self.guess(key, plain_len) {
             let span = index.span(first, count);
-            let bytes = self.store.get(key, span.start, span.end - span.start).await?;
+            let bytes = self.get(key, packed, span.start, span.end - span.start).await?;
             if let Ok(frames) = index.decode(&key.hash, first, count, &bytes) {
                 return Ok(frames);
             }
@@ -81,26 +85,44 @@ impl Content {
             // written anew. The object's own index decides.
             self.indexes.forget(key);
         }
-        self.frames_by_index(key, plain_len, first, count).await
+        self.frames_by_index(key, packed, plain_len, first, count).await
     }
 
-    /// Puts a plain block over whatever object is there.
+    /// Puts a block's object over whatever object of its own is there.
     ///
     /// # Errors
     /// The store's.
-    pub async fn replace(&self, key: &BlockKey, plain: &Plain) -> Result<(), StoreError> {
+    pub async fn replace(&self, key: &BlockKey, part: &Part) -> Result<(), StoreError> {
         self.indexes.forget(key);
-        self.store.replace(key, object::encode(&key.hash, plain, self.codec)).await
+        self.store.replace(key, part.object.clone()).await
     }
 
     /// The whole block, its object and its hash checked to the last bit.
     ///
     /// # Errors
     /// The store's, or `Corrupt`.
-    pub async fn whole(&self, key: &BlockKey, plain_len: u32) -> Result<Plain, StoreError> {
+    pub async fn whole(
+        &self,
+        key: &BlockKey,
+        packed: Option<Packed>,
+        plain_len: u32,
+    ) -> Result<Plain, StoreError> {
+        let object = self.get(key, packed, 0, OBJECT_BYTES_MAX).await?;
+        self.open(key, plain_len, &object)
+    }
+
+    /// The block of an object, checked to the last bit.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn open(
+        &self,
+        key: &BlockKey,
+        plain_len: u32,
+        object: &Bytes,
+    ) -> Result<Plain, StoreError> {
         let corrupt = |fault: Fault| StoreError::Corrupt(format!("{key}: {fault}"));
-        let object = self.store.get(key, 0, OBJECT_BYTES_MAX).await?;
-        let index = Index::parse(&key.hash, plain_len, &object).map_err(corrupt)?;
+        let index = Index::parse(&key.hash, plain_len, object).map_err(corrupt)?;
         let frames = object::frame_count(plain_len);
         let span = index.span(0, frames);
         if object.len() as u64 != span.end {
@@ -118,9 +140,14 @@ impl Content {
     }
 
     /// The frames of a damaged object that are good, in order; `None` for the others.
-    pub async fn salvage(&self, key: &BlockKey, plain_len: u32) -> Vec<Option<Bytes>> {
+    pub async fn salvage(
+        &self,
+        key: &BlockKey,
+        packed: Option<Packed>,
+        plain_len: u32,
+    ) -> Vec<Option<Bytes>> {
         let frames = object::frame_count(plain_len);
-        let object = self.store.get(key, 0, OBJECT_BYTES_MAX).await.unwrap_or_default();
+        let object = self.get(key, packed, 0, OBJECT_BYTES_MAX).await.unwrap_or_default();
         let index = Index::parse(&key.hash, plain_len, &object);
         let index = index.unwrap_or_else(|_| Index::raw(plain_len));
         let frame = |number| {
@@ -130,6 +157,92 @@ impl Content {
             index.decode(&key.hash, number, 1, &bytes).ok()?.pop()
         };
         (0..frames).map(frame).collect()
+    }
+
+    /// The object of a block, to be put by itself or in a pack. Compresses on this thread.
+    #[must_use]
+    pub fn part(&self, hash: BlockHash, plain: &Plain) -> Part {
+        Part { hash, plain_bytes: plain.bytes(), object: object::encode(&hash, plain, self.codec) }
+    }
+
+    /// Puts blocks as one object; where each of them rests then.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn put_pack(
+        &self,
+        domain: StoreId,
+        pack: PackId,
+        parts: &[Part],
+    ) -> Result<Vec<Packed>, StoreError> {
+        let (object, places) = pack::encode(pack, parts);
+        self.store.put(&BlockKey::pack(domain, pack), object).await?;
+        Ok(places)
+    }
+
+    /// What is in a pack.
+    ///
+    /// # Errors
+    /// The store's, or `Corrupt`.
+    pub async fn directory(
+        &self,
+        domain: StoreId,
+        pack: PackId,
+    ) -> Result<Vec<PackEntry>, StoreError> {
+        let key = BlockKey::pack(domain, pack);
+        let head = self.store.get(&key, 0, pack::HEAD_BYTES_MAX as u64).await?;
+        let parsed = pack::parse(pack, &head);
+        parsed
+            .map(|(entries, _)| entries)
+            .map_err(|why| StoreError::Corrupt(format!("{key}: {why}")))
+    }
+
+    /// All of a pack: what is in it, and the objects of its blocks, which are not checked.
+    ///
+    /// # Errors
+    /// The store's, or `Corrupt`.
+    pub async fn unpack(
+        &self,
+        domain: StoreId,
+        pack: PackId,
+    ) -> Result<Vec<(PackEntry, Bytes)>, StoreError> {
+        let key = BlockKey::pack(domain, pack);
+        let corrupt = |fault: Fault| StoreError::Corrupt(format!("{key}: {fault}"));
+        let object = self.store.get(&key, 0, pack::BYTES_MAX).await?;
+        let (entries, bytes) = pack::parse(pack, &object).map_err(corrupt)?;
+        if bytes != object.len() as u64 {
+            return Err(corrupt("longer or shorter than its directory says"));
+        }
+        let part = |entry: PackEntry| {
+            let at = entry.packed.at as usize;
+            (entry, object.slice(at..at + entry.packed.bytes as usize))
+        };
+        Ok(entries.into_iter().map(part).collect())
+    }
+
+    /// The object of a block as it lies in a pack, which is not checked.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn packed_object(&self, key: &BlockKey, packed: Packed) -> Result<Bytes, StoreError> {
+        self.get(key, Some(packed), 0, packed.bytes.into()).await
+    }
+
+    /// Bytes of a block's object, wherever it rests; fewer at its end.
+    async fn get(
+        &self,
+        key: &BlockKey,
+        packed: Option<Packed>,
+        from: u64,
+        len: u64,
+    ) -> Result<Bytes, StoreError> {
+        let Some(packed) = packed else { return self.store.get(key, from, len).await };
+        let len = len.min(u64::from(packed.bytes).saturating_sub(from));
+        if len == 0 {
+            return Ok(Bytes::new());
+        }
+        let pack = BlockKey::pack(key.domain, packed.pack);
+        self.store.get(&pack, u64::from(packed.at) + from, len).await
     }
 
     /// Where the frames should be, without asking the store.
@@ -142,6 +255,7 @@ impl Content {
     async fn frames_by_index(
         &self,
         key: &BlockKey,
+        packed: Option<Packed>,
         plain_len: u32,
         first: u32,
         count: u32,
@@ -151,13 +265,13 @@ impl Content {
         let end_max = Index::raw(plain_len).span(first, count).end;
         let is_single = first == 0 || end_max <= SINGLE_GET_BYTES_MAX;
         let lead = if is_single { end_max } else { object::head_bytes(plain_len).into() };
-        let lead = self.store.get(key, 0, lead).await?;
+        let lead = self.get(key, packed, 0, lead).await?;
         let index = Index::parse(&key.hash, plain_len, &lead).map_err(corrupt)?;
         let span = index.span(first, count);
         let bytes = if is_single {
             lead.slice(lead.len().min(to_usize(span.start))..lead.len().min(to_usize(span.end)))
         } else {
-            self.store.get(key, span.start, span.end - span.start).await?
+            self.get(key, packed, span.start, span.end - span.start).await?
         };
         let frames = index.decode(&key.hash, first, count, &bytes).map_err(corrupt)?;
         self.indexes.remember(key, index);

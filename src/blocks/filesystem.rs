@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use vocab::{BlockHash, StoreId, Time};
 
 use crate::{
-    BlockKey, Boxed, Listed, Put, Store, StoreError,
+    BlockKey, Boxed, Kind, Listed, Put, Store, StoreError,
     key::{domain_path, parse_byte, parse_domain, parse_hash},
     spare::{PAGE_BYTES, Spare},
 };
@@ -121,10 +121,11 @@ impl Store for Filesystem {
     fn list<'a>(
         &'a self,
         domain: StoreId,
+        kind: Kind,
         after: Option<BlockHash>,
         max: usize,
     ) -> Boxed<'a, Result<(Vec<Listed>, bool), StoreError>> {
-        Box::pin(self.run(move |shared| shared.list(domain, after, max)))
+        Box::pin(self.run(move |shared| shared.list(domain, kind, after, max)))
     }
 
     fn put_named<'a>(&'a self, name: &'a str, object: Bytes) -> Boxed<'a, Result<(), StoreError>> {
@@ -272,10 +273,11 @@ impl Shared {
     fn list(
         &self,
         domain: StoreId,
+        kind: Kind,
         after: Option<BlockHash>,
         max: usize,
     ) -> Result<(Vec<Listed>, bool), StoreError> {
-        let root = self.root.join(domain_path(domain));
+        let root = self.root.join(domain_path(domain, kind));
         let [first_min, second_min] = after.map_or([0, 0], |hash| [hash.0[0], hash.0[1]]);
         let mut listed = Vec::new();
         for first in names(&root, parse_byte)?.into_iter().filter(|&byte| byte >= first_min) {

@@ -1,4 +1,5 @@
-//! Where a block rests below a store's root: `<domain>/blocks/ab/cd/<hash>`, all in lower-case hex.
+//! Where an object rests below a store's root: `<domain>/blocks/ab/cd/<hash>` in lower-case hex; a
+//! pack has `packs` instead of `blocks`.
 //!
 //! The order of paths is the order of keys.
 
@@ -6,19 +7,23 @@ use std::fmt::{Display, Formatter, Result};
 
 use vocab::{BlockHash, StoreId};
 
-use crate::BlockKey;
+use crate::{BlockKey, Kind};
 
 /// The path below the root, without a leading slash.
 impl Display for BlockKey {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let [first, second, ..] = self.hash.0;
-        write!(f, "{}/{first:02x}/{second:02x}/{}", domain_path(self.domain), self.hash)
+        write!(f, "{}/{first:02x}/{second:02x}/{}", domain_path(self.domain, self.kind), self.hash)
     }
 }
 
-/// The directory of a domain's blocks, without slashes around it.
-pub(crate) fn domain_path(domain: StoreId) -> String {
-    format!("{:016x}/blocks", domain.0)
+/// The directory of a domain's objects, without slashes around it.
+pub(crate) fn domain_path(domain: StoreId, kind: Kind) -> String {
+    let kind = match kind {
+        Kind::Block => "blocks",
+        Kind::Pack => "packs",
+    };
+    format!("{:016x}/{kind}", domain.0)
 }
 
 /// The domain that a folder's name spells; `None` for what we never wrote.
@@ -58,10 +63,12 @@ mod tests {
         let mut hash = [0x5a; 32];
         hash[0] = 0x0b;
         hash[1] = 0xcd;
-        let key = BlockKey { domain: StoreId(0xfe), hash: BlockHash(hash) };
+        let key = BlockKey::block(StoreId(0xfe), BlockHash(hash));
         let path = key.to_string();
         assert_eq!(path, format!("00000000000000fe/blocks/0b/cd/0bcd{}", "5a".repeat(30)));
         assert_eq!(parse_hash(path.rsplit('/').next().unwrap()), Some(key.hash));
+        let pack = BlockKey { kind: Kind::Pack, ..key };
+        assert_eq!(pack.to_string(), path.replace("blocks", "packs"));
     }
 
     #[test]

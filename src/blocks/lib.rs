@@ -9,6 +9,7 @@ mod filesystem;
 mod key;
 mod memory;
 mod object;
+mod pack;
 mod plain;
 mod s3;
 mod spare;
@@ -22,21 +23,47 @@ pub use content::Content;
 pub use filesystem::Filesystem;
 pub use memory::Memory;
 pub use object::Codec;
+pub use pack::{PACK_BLOCKS_MAX, PACK_BYTES, PackEntry, Part};
 pub use plain::{Builder, Plain};
 pub use s3::{S3, S3Config, S3Credentials};
 pub use spare::Spare;
-use vocab::{BlockHash, StoreId, Time};
+use vocab::{BlockHash, PackId, StoreId, Time};
 
 /// A future of this room.
 pub type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What an object holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// One block.
+    Block,
+    /// Many small ones.
+    Pack,
+}
 
 /// Names an object in a content store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockKey {
     /// The deduplication domain: the metadata store that counts references.
     pub domain: StoreId,
-    /// The block's identity.
+    /// What it holds.
+    pub kind: Kind,
+    /// The block's identity, or the pack's.
     pub hash: BlockHash,
+}
+
+impl BlockKey {
+    /// Of a block with an object of its own.
+    #[must_use]
+    pub fn block(domain: StoreId, hash: BlockHash) -> Self {
+        Self { domain, kind: Kind::Block, hash }
+    }
+
+    /// Of a pack.
+    #[must_use]
+    pub fn pack(domain: StoreId, PackId(hash): PackId) -> Self {
+        Self { domain, kind: Kind::Pack, hash }
+    }
 }
 
 /// Why a content store did not do as asked, named by what the caller can do about it.
@@ -80,7 +107,7 @@ pub enum Put {
 /// An object in a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// Which block.
+    /// Which block or pack.
     pub hash: BlockHash,
     /// Bytes of the object.
     pub bytes: u64,
@@ -106,11 +133,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     ) -> Boxed<'a, Result<Bytes, StoreError>>;
     /// Removes an object; one that is not there is no error.
     fn delete<'a>(&'a self, key: &'a BlockKey) -> Boxed<'a, Result<(), StoreError>>;
-    /// Up to `max` objects of a domain above `after`, in order of the hash, and whether more
-    /// follow.
+    /// Up to `max` objects of a kind and a domain above `after`, in order of the hash, and whether
+    /// more follow.
     fn list<'a>(
         &'a self,
         domain: StoreId,
+        kind: Kind,
         after: Option<BlockHash>,
         max: usize,
     ) -> Boxed<'a, Result<(Vec<Listed>, bool), StoreError>>;

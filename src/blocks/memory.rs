@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use vocab::{BlockHash, StoreId, Time};
 
-use crate::{BlockKey, Boxed, Listed, Put, Store, StoreError, key::parse_domain};
+use crate::{BlockKey, Boxed, Kind, Listed, Put, Store, StoreError, key::parse_domain};
 
 /// Objects, and when they were put.
 type Objects = BTreeMap<BlockKey, (Bytes, Time)>;
@@ -42,12 +42,18 @@ impl Memory {
         Ok(object.slice(clamp(from)..clamp(from.saturating_add(len))))
     }
 
-    fn keys(&self, domain: StoreId, after: Option<BlockHash>, max: usize) -> (Vec<Listed>, bool) {
+    fn keys(
+        &self,
+        domain: StoreId,
+        kind: Kind,
+        after: Option<BlockHash>,
+        max: usize,
+    ) -> (Vec<Listed>, bool) {
         let start = match after {
-            Some(hash) => Bound::Excluded(BlockKey { domain, hash }),
-            None => Bound::Included(BlockKey { domain, hash: BlockHash([0; 32]) }),
+            Some(hash) => Bound::Excluded(BlockKey { domain, kind, hash }),
+            None => Bound::Included(BlockKey { domain, kind, hash: BlockHash([0; 32]) }),
         };
-        let last = BlockKey { domain, hash: BlockHash([0xff; 32]) };
+        let last = BlockKey { domain, kind, hash: BlockHash([0xff; 32]) };
         let objects = self.lock();
         let mut rest = objects.range((start, Bound::Included(last))).map(|(key, object)| {
             let (bytes, modified) = object;
@@ -101,10 +107,11 @@ impl Store for Memory {
     fn list<'a>(
         &'a self,
         domain: StoreId,
+        kind: Kind,
         after: Option<BlockHash>,
         max: usize,
     ) -> Boxed<'a, Result<(Vec<Listed>, bool), StoreError>> {
-        Box::pin(async move { Ok(self.keys(domain, after, max)) })
+        Box::pin(async move { Ok(self.keys(domain, kind, after, max)) })
     }
 
     fn put_named<'a>(&'a self, name: &'a str, object: Bytes) -> Boxed<'a, Result<(), StoreError>> {

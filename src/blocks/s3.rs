@@ -25,7 +25,7 @@ use retry::Retry;
 use vocab::{BlockHash, StoreId, Time};
 
 use crate::{
-    BlockKey, Boxed, Listed, Put, Store, StoreError,
+    BlockKey, Boxed, Kind, Listed, Put, Store, StoreError,
     key::{domain_path, parse_domain, parse_hash},
     s3::error::{classify, is_status},
 };
@@ -147,11 +147,12 @@ impl S3 {
     async fn list_hashes(
         &self,
         domain: StoreId,
+        kind: Kind,
         after: Option<BlockHash>,
         max: usize,
     ) -> Result<(Vec<Listed>, bool), StoreError> {
-        let dir = format!("{}{}/", self.prefix, domain_path(domain));
-        let mut last = after.map(|hash| self.name(&BlockKey { domain, hash }));
+        let dir = format!("{}{}/", self.prefix, domain_path(domain, kind));
+        let mut last = after.map(|hash| self.name(&BlockKey { domain, kind, hash }));
         let mut listed = Vec::new();
         loop {
             // One more than asked for tells whether more follow.
@@ -196,7 +197,7 @@ impl S3 {
         if !is_conditional {
             remarks.push("the server does not keep If-None-Match: PUTs overwrite".into());
         }
-        if let Err(error) = self.list_hashes(StoreId(0), None, 1).await {
+        if let Err(error) = self.list_hashes(StoreId(0), Kind::Block, None, 1).await {
             remarks.push(format!("objects cannot be listed, nor garbage found: {error}"));
         }
         Ok(remarks)
@@ -265,10 +266,11 @@ impl Store for S3 {
     fn list<'a>(
         &'a self,
         domain: StoreId,
+        kind: Kind,
         after: Option<BlockHash>,
         max: usize,
     ) -> Boxed<'a, Result<(Vec<Listed>, bool), StoreError>> {
-        Box::pin(self.list_hashes(domain, after, max))
+        Box::pin(self.list_hashes(domain, kind, after, max))
     }
 
     fn put_named<'a>(&'a self, name: &'a str, object: Bytes) -> Boxed<'a, Result<(), StoreError>> {

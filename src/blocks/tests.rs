@@ -17,7 +17,9 @@ use vocab::{
     limits::{BLOCK_BYTES, FRAME_BYTES},
 };
 
-use crate::{BlockKey, Boxed, Codec, Content, Filesystem, Listed, Memory, Put, Store, StoreError};
+use crate::{
+    BlockKey, Boxed, Codec, Content, Filesystem, Kind, Listed, Memory, Put, Store, StoreError,
+};
 
 const FRAME: usize = FRAME_BYTES as usize;
 const CODECS: [Codec; 3] = [Codec::None, Codec::Lz4, Codec::Zstd];
@@ -38,11 +40,11 @@ fn mixed(rng: &mut Rng, len: usize) -> Vec<u8> {
 }
 
 fn key(domain: u64, plain: &[u8]) -> BlockKey {
-    BlockKey { domain: StoreId(domain), hash: Content::hash(&plain.into()) }
+    BlockKey::block(StoreId(domain), Content::hash(&plain.into()))
 }
 
 async fn read_all(content: &Content, key: &BlockKey, plain: u32) -> Result<Vec<u8>, StoreError> {
-    Ok(content.frames(key, plain, 0, plain.div_ceil(FRAME_BYTES)).await?.concat())
+    Ok(content.frames(key, None, plain, 0, plain.div_ceil(FRAME_BYTES)).await?.concat())
 }
 
 /// The contract of [`Store`], and blocks of every shape over it.
@@ -73,6 +75,11 @@ async fn bytes_by_key(store: &dyn Store) {
     assert_eq!(store.get(&key, 3, u64::MAX).await, Ok(object.slice(3..)));
     let other = BlockKey { domain: StoreId(2), ..key };
     assert_eq!(store.get(&other, 0, 1).await, Err(StoreError::NotFound), "domains are apart");
+    let pack = BlockKey { kind: Kind::Pack, ..key };
+    assert_eq!(store.get(&pack, 0, 1).await, Err(StoreError::NotFound), "kinds are apart");
+    assert_eq!(store.put(&pack, object.clone()).await, Ok(Put::Created));
+    assert_eq!(store.list(pack.domain, Kind::Pack, None, 9).await.unwrap().0[0].hash, pack.hash);
+    assert_eq!(store.delete(&pack).await, Ok(()));
     assert_eq!(store.delete(&key).await, Ok(()));
     assert_eq!(store.get(&key, 0, 10).await, Err(StoreError::NotFound));
 }
@@ -102,7 +109,7 @@ async fn named_objects(store: &dyn Store) {
 
 async fn lists_in_order(store: &dyn Store) {
     let domain = StoreId(0xd0);
-    assert_eq!(store.list(domain, None, 10).await, Ok((vec![], false)));
+    assert_eq!(store.list(domain, Kind::Block, None, 10).await, Ok((vec![], false)));
     let mut rng = Rng::from_seed(7);
     let mut hashes: Vec<BlockHash> = Vec::new();
     // Few first bytes, so that every depth has several names.
@@ -113,9 +120,9 @@ async fn lists_in_order(store: &dyn Store) {
     }
     hashes.extend([BlockHash([0; 32]), BlockHash([0xff; 32])]);
     for &hash in &hashes {
-        store.put(&BlockKey { domain, hash }, Bytes::from_static(b"x")).await.unwrap();
+        store.put(&BlockKey::block(domain, hash), Bytes::from_static(b"x")).await.unwrap();
     }
-    let stranger = BlockKey { domain: StoreId(0xd1), hash: BlockHash([0x0a; 32]) };
+    let stranger = BlockKey::block(StoreId(0xd1), BlockHash([0x0a; 32]));
     store.put(&stranger, Bytes::from_static(b"x")).await.unwrap();
     hashes.sort_unstable();
     for page in [1, 2, 7, 41, 42, 1000] {
@@ -135,13 +142,13 @@ async fn lists_in_order(store: &dyn Store) {
     let after = Some(BlockHash([0x0b; 32]));
     let above = hashes.iter().copied().filter(|&hash| Some(hash) > after).collect();
     assert_eq!(list(store, domain, after, 1000).await, Ok((above, false)));
-    let (all, _) = store.list(domain, None, 1).await.unwrap();
+    let (all, _) = store.list(domain, Kind::Block, None, 1).await.unwrap();
     let age = reactor::clock::wall().seconds - all[0].modified.seconds;
     assert!(all[0].bytes == 1 && (-60..600).contains(&age), "{all:?}, {age} s");
     for hash in hashes {
-        store.delete(&BlockKey { domain, hash }).await.unwrap();
+        store.delete(&BlockKey::block(domain, hash)).await.unwrap();
     }
-    assert_eq!(store.list(domain, None, 10).await, Ok((vec![], false)));
+    assert_eq!(store.list(domain, Kind::Block, None, 10).await, Ok((vec![], false)));
 }
 
 /// The hashes of a listing.
@@ -151,7 +158,7 @@ pub(crate) async fn list(
     after: Option<BlockHash>,
     max: usize,
 ) -> Result<(Vec<BlockHash>, bool), StoreError> {
-    let (listed, more) = store.list(domain, after, max).await?;
+    let (listed, more) = store.list(domain, Kind::Block, after, max).await?;
     Ok((listed.iter().map(|object| object.hash).collect(), more))
 }
 
@@ -167,7 +174,7 @@ async fn blocks_of_every_shape(store: Arc<dyn Store>, codec: Codec) {
         for reader in CODECS.map(|codec| Content::new(Arc::clone(&store), codec)) {
             for _ in 0..2 {
                 let last = len.div_ceil(FRAME_BYTES) - 1;
-                let frame = reader.frames(&key, len, last, 1).await.unwrap();
+                let frame = reader.frames(&key, None, len, last, 1).await.unwrap();
                 assert_eq!(frame, [&plain[last as usize * FRAME..]], "{codec:?} {len}");
                 assert_eq!(read_all(&reader, &key, len).await.unwrap(), plain, "{codec:?} {len}");
             }
@@ -209,7 +216,7 @@ impl Victim {
             let cold = Content::new(self.store.clone(), codec);
             let wholes = [(0, frames)].into_iter();
             for (first, count) in wholes.chain((0..frames).map(|frame| (frame, 1))) {
-                match cold.frames(&self.key, len, first, count).await {
+                match cold.frames(&self.key, None, len, first, count).await {
                     Ok(found) => {
                         let from = first as usize * FRAME;
                         assert_eq!(found.concat(), self.plain[from..][..found.concat().len()]);
@@ -269,7 +276,7 @@ async fn a_damaged_head_is_seen_by_who_reads_it() {
     let len = u32::try_from(victim.plain.len()).unwrap();
     let reader = Content::new(victim.store.clone(), Codec::Lz4);
     for first in [0, 39] {
-        let error = reader.frames(&victim.key, len, first, 1).await.unwrap_err();
+        let error = reader.frames(&victim.key, None, len, first, 1).await.unwrap_err();
         assert!(matches!(error, StoreError::Corrupt(_)), "{error:?}");
     }
 }
@@ -309,7 +316,7 @@ async fn another_length_is_refused() {
             let last = len.div_ceil(FRAME_BYTES) - 1;
             // A whole frame of a raw block is right whatever the length of the block.
             if codec != Codec::None || !len.is_multiple_of(FRAME_BYTES) {
-                let read = reader.frames(&victim.key, len, last, 1).await;
+                let read = reader.frames(&victim.key, None, len, last, 1).await;
                 assert!(matches!(read, Err(StoreError::Corrupt(_))), "{codec:?} {len} {read:?}");
             }
         }
@@ -366,10 +373,11 @@ impl Store for Counted {
     fn list<'a>(
         &'a self,
         domain: StoreId,
+        kind: Kind,
         after: Option<BlockHash>,
         max: usize,
     ) -> Boxed<'a, Result<(Vec<Listed>, bool), StoreError>> {
-        self.0.list(domain, after, max)
+        self.0.list(domain, kind, after, max)
     }
 
     fn put_named<'a>(&'a self, name: &'a str, object: Bytes) -> Boxed<'a, Result<(), StoreError>> {
@@ -418,7 +426,7 @@ async fn a_read_asks_the_store_as_seldom_as_it_can() {
         let content = Content::new(store.clone(), codec);
         content.put(&key, &plain[..].into()).await.unwrap();
         for want in [cold, warm] {
-            content.frames(&key, len, first, 1).await.unwrap();
+            content.frames(&key, None, len, first, 1).await.unwrap();
             assert_eq!(store.1.swap(0, Ordering::Relaxed), want, "{codec:?} frame {first}");
         }
     }

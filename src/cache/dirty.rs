@@ -303,6 +303,12 @@ impl DirtyBlock {
         self.bytes == BLOCK_BYTES
     }
 
+    /// Where the last range ends.
+    #[must_use]
+    pub fn end(&self) -> u32 {
+        self.ranges.last_key_value().map_or(0, |(start, range)| start + len_of(range))
+    }
+
     fn overlapping(&self, from: u32, to: u32) -> impl Iterator<Item = (u32, &DirtyRange)> {
         let first = self
             .ranges

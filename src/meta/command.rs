@@ -3,9 +3,11 @@
 //! Invariant: applying the same commands in the same order gives the same store, on every engine
 //! and on every replica. Ids and cookies come from counters inside the store.
 
-use vocab::{Attr, BlockHash, BlockIndex, Device, FileKind, InodeId, PreAttr, Sequence, Time};
+use vocab::{
+    Attr, BlockHash, BlockIndex, Device, FileKind, InodeId, Packed, PreAttr, Sequence, Time,
+};
 
-use crate::ShareRoot;
+use crate::{Rest, ShareRoot};
 
 /// The part of a file that its log changes and the engine learns of lazily.
 ///
@@ -196,6 +198,8 @@ pub enum Command {
         /// put may go with it: begin again later, with `false`. An object that was put for a block
         /// that is refused or ignored is left to the collector.
         was_put: bool,
+        /// Where it was put, when that is a pack.
+        packed: Option<Packed>,
         /// When.
         now: Time,
     },
@@ -217,6 +221,18 @@ pub enum Command {
         content: String,
         /// Which, and when each was made.
         found: Vec<(BlockHash, Time)>,
+        /// They are packs.
+        packs: bool,
+    },
+    /// Blocks were put again elsewhere. Those that do not rest where they were taken from any more,
+    /// or are being deleted, are left alone.
+    Move {
+        /// The content store.
+        content: String,
+        /// Which, from where, and to which pack (`None`: an object of its own).
+        moves: Vec<(BlockHash, Packed, Option<Packed>)>,
+        /// When.
+        now: Time,
     },
     /// The object of a block in use was found damaged or gone, or good again. What is damaged is
     /// not relied on: the next reference needs a PUT, which makes it good.
@@ -228,15 +244,15 @@ pub enum Command {
         /// Or good.
         is_damaged: bool,
     },
-    /// Marks condemned blocks as being deleted: from here on a reference needs a new PUT. Blocks
-    /// that were referenced again meanwhile are left out of the outcome.
+    /// Marks condemned blocks and packs as being deleted: from here on a reference needs a new PUT.
+    /// Those that were referenced again meanwhile are left out of the outcome.
     DeleteBegin {
         /// The content store.
         content: String,
         /// Which.
         hashes: Vec<BlockHash>,
     },
-    /// The objects are gone: forget the blocks.
+    /// The objects are gone: forget the blocks. A pack that loses its last one is condemned.
     DeleteEnd {
         /// The content store.
         content: String,
@@ -299,7 +315,7 @@ pub enum Outcome {
         /// After.
         attr: Attr,
     },
-    /// `FlushData`, `Seal`, `SetBlock`, `MarkDamaged`, `DeleteEnd`.
+    /// `FlushData`, `Seal`, `SetBlock`, `MarkDamaged`, `Move`, `DeleteEnd`.
     Done,
     /// `SetBlock`: put the object and submit again with `was_put`.
     NeedPut,
@@ -310,6 +326,6 @@ pub enum Outcome {
     },
     /// `Condemn`: which are condemned now and were not counted before.
     Condemned(Vec<BlockHash>),
-    /// `DeleteBegin`: which may be deleted now.
-    Deleting(Vec<BlockHash>),
+    /// `DeleteBegin`: which may be deleted now, and where they rest.
+    Deleting(Vec<(BlockHash, Rest)>),
 }

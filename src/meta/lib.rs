@@ -26,7 +26,8 @@ mod writer;
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use vocab::{
-    Attr, BlockHash, BlockIndex, Cookie, Error, InodeId, Sequence, ShareId, StoreId, Time,
+    Attr, BlockHash, BlockIndex, Cookie, Error, InodeId, PackId, Packed, Sequence, ShareId,
+    StoreId, Time,
 };
 
 pub use check::{Checked, Finding, User};
@@ -75,14 +76,57 @@ pub struct BlockEntry {
     pub watermark: Sequence,
 }
 
-/// A block that the store counts in a content store.
+/// What the store counts, and where it rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// A block with an object of its own.
+    Own,
+    /// A block in a pack.
+    Packed(Packed),
+    /// A pack.
+    Pack {
+        /// Bytes of the blocks that rest in it, as stored.
+        bytes: u64,
+    },
+}
+
+impl Rest {
+    /// The pack that a block rests in.
+    #[must_use]
+    pub fn packed(self) -> Option<Packed> {
+        match self {
+            Self::Packed(packed) => Some(packed),
+            Self::Own | Self::Pack { .. } => None,
+        }
+    }
+
+    /// Whether it is a pack.
+    #[must_use]
+    pub fn is_pack(self) -> bool {
+        matches!(self, Self::Pack { .. })
+    }
+}
+
+impl From<record::Role> for Rest {
+    fn from(role: record::Role) -> Self {
+        match role {
+            record::Role::Own => Self::Own,
+            record::Role::Packed(packed) => Self::Packed(packed),
+            record::Role::Pack { bytes, .. } => Self::Pack { bytes },
+        }
+    }
+}
+
+/// A block or a pack that the store counts in a content store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
     /// Its identity.
     pub hash: BlockHash,
-    /// Plain bytes; 0 for an object that a sweep found and nobody has read.
+    /// What it is.
+    pub rests: Rest,
+    /// Plain bytes; 0 for a pack, and for an object that a sweep found and nobody has read.
     pub stored_len: u32,
-    /// Map entries that name it.
+    /// Map entries that name it; blocks that rest in it.
     pub references: u64,
     /// Since when none does.
     pub since: Option<Time>,
@@ -90,6 +134,14 @@ pub struct Counted {
     pub is_deleting: bool,
     /// Its object was found damaged or gone.
     pub is_damaged: bool,
+}
+
+impl Counted {
+    /// Whether a reference can rely on it without a PUT, as things stand.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        self.stored_len > 0 && !self.is_deleting && !self.is_damaged
+    }
 }
 
 /// A share's root.
@@ -303,8 +355,26 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub async fn is_stored(&self, content: &str, hash: BlockHash) -> Result<bool, Error> {
+        Ok(self.count_of(content, hash).await?.is_some_and(|counted| counted.is_usable()))
+    }
+
+    /// What is counted under an id in a content store.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub async fn count_of(&self, content: &str, id: BlockHash) -> Result<Option<Counted>, Error> {
         let content = content.to_owned();
-        let ask = move |core: &Core| core.read(|view| read::is_stored(view, &content, hash));
+        let ask = move |core: &Core| core.read(|view| read::count_of(view, &content, id));
+        self.threads.ask(ask).await
+    }
+
+    /// All blocks that rest in a pack. Reads all counts: for when the pack itself cannot say.
+    ///
+    /// # Errors
+    /// `Io`, `Corrupt`.
+    pub async fn packed_in(&self, content: &str, pack: PackId) -> Result<Vec<Counted>, Error> {
+        let content = content.to_owned();
+        let ask = move |core: &Core| core.read(|view| read::packed_in(view, &content, pack));
         self.threads.ask(ask).await
     }
 

@@ -1,7 +1,7 @@
 //! Questions to the engine: each is answered from one view.
 
 use vocab::{
-    Attr, BlockHash, BlockIndex, Cookie, Error, FileKind, InodeId, Sequence, ShareId, Time,
+    Attr, BlockHash, BlockIndex, Cookie, Error, FileKind, InodeId, PackId, Sequence, ShareId, Time,
 };
 
 use crate::{
@@ -10,8 +10,8 @@ use crate::{
     engine::{Space, View},
     key::{self, ContentId},
     record::{
-        CookieEntry, Count, CountState, DirectoryBody, Inode, MapEntry, NameEntry, Number, Share,
-        ShareTotals,
+        CookieEntry, Count, CountState, DirectoryBody, Inode, MapEntry, NameEntry, Number, Role,
+        Share, ShareTotals,
     },
     tx::{broken, get, scan},
 };
@@ -96,13 +96,45 @@ pub(crate) fn sealed(view: &dyn View, id: InodeId) -> Result<Sequence, Error> {
     inode(view, id).map(|inode| inode.regular().map_or(Sequence(0), |body| body.sealed))
 }
 
-pub(crate) fn is_stored(view: &dyn View, content: &str, hash: BlockHash) -> Result<bool, Error> {
-    let Some(content) = content_id(view, content)? else { return Ok(false) };
-    let count: Option<Count> = get(view, Space::Counts, &key::count(content, hash))?;
-    Ok(count.is_some_and(|count| match count.state {
-        CountState::Live | CountState::Condemned(_) => count.stored_len > 0,
-        CountState::Deleting(_) | CountState::Damaged => false,
-    }))
+/// What is counted under an id.
+pub(crate) fn count_of(
+    view: &dyn View,
+    content: &str,
+    id: BlockHash,
+) -> Result<Option<Counted>, Error> {
+    let Some(content) = content_id(view, content)? else { return Ok(None) };
+    let count: Option<Count> = get(view, Space::Counts, &key::count(content, id))?;
+    Ok(count.map(|count| shown(id, count)))
+}
+
+/// The blocks that rest in a pack, by reading all counts.
+pub(crate) fn packed_in(
+    view: &dyn View,
+    content: &str,
+    pack: PackId,
+) -> Result<Vec<Counted>, Error> {
+    let Some(content) = content_id(view, content)? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    let (from, to) = key::counts_after(content, None);
+    scan(view, Space::Counts, (&from, &to), |key, count: Count| {
+        if matches!(count.role, Role::Packed(packed) if packed.pack == pack) {
+            let hash = key::counted_of(key).ok_or_else(|| broken("a short key", &key))?;
+            found.push(shown(hash, count));
+        }
+        Ok(true)
+    })?;
+    Ok(found)
+}
+
+fn shown(hash: BlockHash, count: Count) -> Counted {
+    let Count { count: references, stored_len, state, role } = count;
+    let (since, is_deleting) = match state {
+        CountState::Live | CountState::Damaged => (None, false),
+        CountState::Condemned(since) => (Some(since), false),
+        CountState::Deleting(since) => (Some(since), true),
+    };
+    let (rests, is_damaged) = (role.into(), state == CountState::Damaged);
+    Counted { hash, rests, stored_len, references, since, is_deleting, is_damaged }
 }
 
 pub(crate) fn shares(view: &dyn View) -> Result<Vec<ShareRoot>, Error> {
@@ -187,14 +219,7 @@ pub(crate) fn counted(
     scan(view, Space::Counts, (&from, &to), |key, count: Count| {
         if counted.len() < max {
             let hash = key::counted_of(key).ok_or_else(|| broken("a short key", &key))?;
-            let Count { count: references, stored_len, state } = count;
-            let (since, is_deleting) = match state {
-                CountState::Live | CountState::Damaged => (None, false),
-                CountState::Condemned(since) => (Some(since), false),
-                CountState::Deleting(since) => (Some(since), true),
-            };
-            let is_damaged = state == CountState::Damaged;
-            counted.push(Counted { hash, stored_len, references, since, is_deleting, is_damaged });
+            counted.push(shown(hash, count));
         }
         Ok(counted.len() < max)
     })?;

@@ -69,6 +69,7 @@ fn random_command(rng: &mut Rng, step: u64) -> Command {
                 watermark: Sequence(step),
                 data: None,
                 was_put: true,
+                packed: None,
                 now,
             }
         }

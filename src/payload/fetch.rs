@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use blocks::{BlockKey, StoreError};
+use blocks::StoreError;
 use bytes::Bytes;
 use cache::{clean::FrameKey, dirty::split};
 use meta::BlockEntry;
@@ -145,8 +145,8 @@ impl Slice {
     async fn fly(self: Rc<Self>, place: Place, flight: Rc<Flight>, background: bool) {
         let (reply, answer) = oneshot::channel();
         self.uploader.fetch(Fetch {
-            content: place.content,
-            key: BlockKey { domain: place.meta.id(), hash: flight.entry.hash },
+            place,
+            hash: flight.entry.hash,
             plain_len: flight.entry.stored_len,
             first: flight.first,
             count: flight.count,

@@ -23,17 +23,18 @@ use reactor::{clock, oneshot, rng};
 use upload::job::{Job, Stored, Uploaded};
 use vocab::{
     BlockIndex, Error, FileId, Sequence, Time,
-    limits::{BLOCK_BYTES, FRAME_BYTES},
+    limits::{BLOCK_BYTES, FRAME_BYTES, PACKED_BLOCK_BYTES_MAX},
 };
 
 use crate::{
     Place,
+    file::File,
     slice::{Slice, State},
-    upload_queue::{Block, Pressure},
+    upload_queue::{Block, LOAD_SMALL, LOAD_WHOLE, Pressure, Seat},
 };
 
 /// Blocks looked at in one go under pressure.
-const OLDEST_MAX: usize = 1024;
+const OLDEST_MAX: usize = 2048;
 
 /// A block as it goes up.
 struct Taken {
@@ -79,8 +80,10 @@ enum Done {
 /// What to do now.
 #[derive(Default)]
 struct Starts {
-    blocks: Vec<(Block, Arc<str>)>,
+    blocks: Vec<(Block, Seat)>,
     marks: Vec<FileId>,
+    /// Somebody waits.
+    is_urgent: bool,
 }
 
 impl Slice {
@@ -95,21 +98,32 @@ impl Slice {
             let pressure = state.queue.pressure(self.wal.bytes_live(), self.wal.bytes_max());
             state.starts(clock::monotonic(), pressure)
         };
-        for ((id, index), lane) in starts.blocks {
-            reactor::spawn(Rc::clone(self).upload(id, index, lane));
+        for (block, seat) in starts.blocks {
+            reactor::spawn(Rc::clone(self).upload(block, seat, starts.is_urgent));
         }
         for id in starts.marks {
             reactor::spawn(Rc::clone(self).seal(id));
         }
     }
 
-    async fn upload(self: Rc<Self>, id: FileId, index: BlockIndex, lane: Arc<str>) {
-        let done = self.upload_once(id, index).await;
-        self.finish(id, index, &lane, done);
-        self.pump();
+    /// Pumps once when all tasks that can run now have run: a pack is answered block by block.
+    fn pump_soon(self: &Rc<Self>) {
+        if !self.will_pump.replace(true) {
+            let this = Rc::clone(self);
+            reactor::spawn(async move {
+                this.will_pump.set(false);
+                this.pump();
+            });
+        }
     }
 
-    async fn upload_once(&self, id: FileId, index: BlockIndex) -> Done {
+    async fn upload(self: Rc<Self>, (id, index): Block, seat: Seat, is_urgent: bool) {
+        let done = self.upload_once(id, index, is_urgent).await;
+        self.finish(id, index, &seat, done);
+        self.pump_soon();
+    }
+
+    async fn upload_once(&self, id: FileId, index: BlockIndex, is_urgent: bool) -> Done {
         let start = u64::from(index.0) * u64::from(BLOCK_BYTES);
         match self.vouch(id, start, BLOCK_BYTES.into()).await {
             Ok(()) => {}
@@ -149,6 +163,7 @@ impl Slice {
             len,
             watermark,
             data,
+            is_urgent,
             reply,
         });
         match answer.await {
@@ -195,12 +210,13 @@ impl Slice {
         }))
     }
 
-    fn finish(&self, id: FileId, index: BlockIndex, lane: &Arc<str>, done: Done) {
+    fn finish(&self, id: FileId, index: BlockIndex, seat: &Seat, done: Done) {
+        let lane = &seat.lane;
         let now = clock::monotonic();
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         if let Done::Stored { stored, watermark, flushed, since } = done {
-            state.queue.succeeded(lane);
+            state.queue.succeeded(seat);
             self.count_upload(&stored);
             state.stored(id, index, stored, (watermark, flushed), now, since);
             return;
@@ -210,17 +226,17 @@ impl Slice {
         }
         match done {
             Done::Stored { .. } => unreachable!("it was just handled"),
-            Done::Nothing => state.queue.left(lane),
+            Done::Nothing => state.queue.left(seat),
             Done::Gone => {
-                state.queue.left(lane);
+                state.queue.left(seat);
                 state.drop_file(id);
             }
             Done::Damaged => {
-                state.queue.left(lane);
+                state.queue.left(seat);
                 state.queue.sleep((id, index), now);
             }
             Done::Stale => {
-                state.queue.succeeded(lane);
+                state.queue.succeeded(seat);
                 if let Some(file) = state.files.get_mut(&id) {
                     file.map_forget();
                     state.queue.ready(lane, (id, index));
@@ -228,13 +244,13 @@ impl Slice {
             }
             Done::Away(why) => {
                 self.counters.upload_retries.add(1);
-                if state.queue.failed(lane, (id, index), now, rng::random_u64()) {
+                if state.queue.failed(seat, (id, index), now, rng::random_u64()) {
                     let content = &**lane;
                     trace::warn!(content, why, "uploads wait, and will be tried again");
                 }
             }
             Done::Stuck(why) => {
-                state.queue.left(lane);
+                state.queue.left(seat);
                 self.counters.upload_retries.add(1);
                 let (inode, block, content) = (id.inode.0, index.0, &**lane);
                 trace::warn!(inode, block, content, why, "a block waits, and will be tried again");
@@ -321,6 +337,7 @@ impl Slice {
             queue.drains += 1;
             queue.retry_now();
         }
+        self.uploader.hurry();
         let done = loop {
             self.pump();
             if self.state.borrow().queue.is_empty() {
@@ -336,6 +353,13 @@ impl Slice {
     }
 }
 
+/// What a block's upload weighs, as far as is known: what lies below its ranges may make it longer.
+fn load(file: &File, index: BlockIndex) -> u32 {
+    let is_small =
+        file.dirty.block(index).is_some_and(|block| block.end() <= PACKED_BLOCK_BYTES_MAX);
+    if is_small { LOAD_SMALL } else { LOAD_WHOLE }
+}
+
 impl State {
     /// Chooses what starts now, and takes places for it.
     fn starts(&mut self, now: Duration, pressure: Pressure) -> Starts {
@@ -346,18 +370,21 @@ impl State {
                 self.queue.ready(&file.place.content_name, block);
             }
         }
-        let mut starts = Starts::default();
+        let is_urgent = pressure != Pressure::None;
+        let mut starts = Starts { is_urgent, ..Starts::default() };
         for oldest in self.queue.oldest(pressure, OLDEST_MAX) {
             match oldest {
                 Ok(block) => self.start_block(block, now, &mut starts),
                 Err(id) => self.start_mark(id, true, now, &mut starts),
             }
         }
-        for (block, lane) in self.queue.start_ready(now) {
+        let files = &self.files;
+        let load = |(id, index): &Block| files.get(id).map_or(LOAD_WHOLE, |f| load(f, *index));
+        for (block, seat) in self.queue.start_ready(now, load) {
             if self.begin(&block) {
-                starts.blocks.push((block, lane));
+                starts.blocks.push((block, seat));
             } else {
-                self.queue.left(&lane);
+                self.queue.left(&seat);
             }
         }
         for id in self.queue.take_marked(now) {
@@ -369,10 +396,12 @@ impl State {
     fn start_block(&mut self, block: Block, now: Duration, starts: &mut Starts) {
         let Some(file) = self.files.get(&block.0) else { return };
         let lane = Arc::clone(&file.place.content_name);
-        if file.dirty.state(block.1) == BlockState::Pending && self.queue.start(&lane, &block, now)
+        let load = load(file, block.1);
+        if file.dirty.state(block.1) == BlockState::Pending
+            && let Some(seat) = self.queue.start(&lane, &block, load, now)
         {
             assert!(self.begin(&block), "it is pending");
-            starts.blocks.push((block, lane));
+            starts.blocks.push((block, seat));
         }
     }
 

@@ -52,6 +52,8 @@ pub(crate) struct Slice {
     is_ending: Cell<bool>,
     /// Some dirty ranges may be unchecked.
     pub(crate) has_unchecked: Cell<bool>,
+    /// A pump is under way.
+    pub(crate) will_pump: Cell<bool>,
     pub(crate) state: RefCell<State>,
 }
 
@@ -101,9 +103,9 @@ impl Slice {
             reaping: VecDeque::new(),
             reapers: 0,
         };
-        let (is_ending, has_unchecked) = (Cell::new(false), Cell::new(false));
+        let [is_ending, has_unchecked, will_pump] = [false; 3].map(Cell::new);
         let state = RefCell::new(state);
-        Self { wal, uploader, counters, is_ending, has_unchecked, state }
+        Self { wal, uploader, counters, is_ending, has_unchecked, will_pump, state }
     }
 
     /// Makes everything appended so far survive a power cut, and lets go of what waited for that.

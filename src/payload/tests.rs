@@ -3,6 +3,7 @@
 mod faults;
 mod garbage;
 mod model;
+mod packs;
 mod plain;
 mod power;
 mod risk;

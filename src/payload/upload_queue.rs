@@ -18,8 +18,12 @@ const FILLED_REST: Duration = Duration::from_millis(250);
 const MARK_REST: Duration = Duration::from_secs(1);
 /// A block that cannot go, while others can, is tried again after this long.
 const STUCK_REST: Duration = Duration::from_secs(10);
-/// Uploads of one slice to one content store at a time.
-const JOBS_MAX: u32 = 16;
+/// What the uploads of one slice to one content store may weigh at a time: 16 whole blocks, or as
+/// many small ones as fill two packs.
+const LOAD_MAX: u32 = 16 * LOAD_WHOLE;
+/// What a block weighs, and one that is put together with others.
+pub(crate) const LOAD_WHOLE: u32 = 128;
+pub(crate) const LOAD_SMALL: u32 = 1;
 /// A store that is away is asked again after this long at first.
 const BACKOFF_MIN: Duration = Duration::from_millis(100);
 /// And after this long at most.
@@ -53,11 +57,19 @@ pub(crate) struct Queue {
     pub(crate) drains: u32,
 }
 
+/// A place in a lane, which must be given back.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) lane: Arc<str>,
+    load: u32,
+}
+
 /// The uploads to one content store.
 #[derive(Debug, Default)]
 pub(crate) struct Lane {
     ready: VecDeque<Block>,
     jobs: u32,
+    load: u32,
     /// Rounds of failures since the last success.
     failures: u32,
     retry_at: Duration,
@@ -239,52 +251,54 @@ impl Queue {
 
     /// Takes a place in a lane for a block, unless the lane is full or its store away, or the block
     /// asleep.
-    pub(crate) fn start(&mut self, name: &Arc<str>, block: &Block, now: Duration) -> bool {
+    pub(crate) fn start(
+        &mut self,
+        name: &Arc<str>,
+        block: &Block,
+        load: u32,
+        now: Duration,
+    ) -> Option<Seat> {
         if self.asleep.contains(block) {
-            return false;
+            return None;
         }
         let lane = self.lane(name);
-        let has_room = lane.has_room(now);
-        lane.jobs += u32::from(has_room);
-        has_room
+        lane.has_room(now).then(|| lane.take(name, load))
     }
 
-    /// Takes ready blocks of all lanes that have room, and their places.
-    pub(crate) fn start_ready(&mut self, now: Duration) -> Vec<(Block, Arc<str>)> {
+    /// Takes ready blocks of all lanes that have room, and their places. `load`: of a block.
+    pub(crate) fn start_ready(
+        &mut self,
+        now: Duration,
+        load: impl Fn(&Block) -> u32,
+    ) -> Vec<(Block, Seat)> {
         let mut started = Vec::new();
         for (name, lane) in &mut self.lanes {
             while lane.has_room(now) {
                 let Some(block) = lane.ready.pop_front() else { break };
-                lane.jobs += 1;
-                started.push((block, Arc::clone(name)));
+                started.push((block, lane.take(name, load(&block))));
             }
         }
         started
     }
 
     /// Gives a place back. The store is fine.
-    pub(crate) fn succeeded(&mut self, name: &Arc<str>) {
-        self.lane(name).failures = 0;
-        self.left(name);
+    pub(crate) fn succeeded(&mut self, seat: &Seat) {
+        self.lane(&seat.lane).failures = 0;
+        self.left(seat);
     }
 
     /// Gives a place back; nothing is known of the store.
-    pub(crate) fn left(&mut self, name: &Arc<str>) {
-        let lane = self.lane(name);
+    pub(crate) fn left(&mut self, seat: &Seat) {
+        let lane = self.lane(&seat.lane);
         lane.jobs = lane.jobs.checked_sub(1).expect("it took a place");
+        lane.load = lane.load.checked_sub(seat.load).expect("it weighed as much");
     }
 
     /// Gives a place back. The store is away: the block waits with the others until it is asked
     /// again. Whether this is the first failure after a success.
-    pub(crate) fn failed(
-        &mut self,
-        name: &Arc<str>,
-        block: Block,
-        now: Duration,
-        luck: u64,
-    ) -> bool {
-        self.left(name);
-        let lane = self.lane(name);
+    pub(crate) fn failed(&mut self, seat: &Seat, block: Block, now: Duration, luck: u64) -> bool {
+        self.left(seat);
+        let lane = self.lane(&seat.lane);
         lane.ready.push_front(block);
         if now < lane.retry_at {
             return false;
@@ -313,10 +327,16 @@ impl Lane {
     /// A store that failed is asked with one block at a time.
     fn has_room(&self, now: Duration) -> bool {
         if self.failures == 0 {
-            self.jobs < JOBS_MAX
+            self.load < LOAD_MAX
         } else {
             self.jobs == 0 && now >= self.retry_at
         }
+    }
+
+    fn take(&mut self, name: &Arc<str>, load: u32) -> Seat {
+        self.jobs += 1;
+        self.load += load;
+        Seat { lane: Arc::clone(name), load }
     }
 }
 
@@ -359,19 +379,39 @@ mod tests {
         for n in 0..20 {
             queue.ready(&name, block(n));
         }
-        assert_eq!(queue.start_ready(S).len(), 16);
-        assert!(queue.failed(&name, block(0), S, u64::MAX));
-        for n in 1..16 {
-            assert!(!queue.failed(&name, block(n), S, u64::MAX), "one round is one failure");
+        let ready = |queue: &mut Queue, now| -> Vec<Seat> {
+            queue.start_ready(now, |_| LOAD_WHOLE).into_iter().map(|(_, seat)| seat).collect()
+        };
+        let seats = ready(&mut queue, S);
+        assert_eq!(seats.len(), 16);
+        assert!(queue.failed(&seats[0], block(0), S, u64::MAX));
+        for (n, seat) in (1..16).zip(&seats[1..]) {
+            assert!(!queue.failed(seat, block(n), S, u64::MAX), "one round is one failure");
         }
-        assert_eq!(queue.start_ready(S).len(), 0);
-        assert_eq!(queue.start_ready(2 * S).len(), 1);
-        assert!(!queue.start(&name, &block(5), 2 * S), "one at a time");
-        queue.failed(&name, block(0), 2 * S, 0);
-        assert_eq!(queue.start_ready(2 * S + BACKOFF_MIN / 2).len(), 0);
-        assert_eq!(queue.start_ready(2 * S + BACKOFF_MIN).len(), 1);
-        queue.succeeded(&name);
-        assert_eq!(queue.start_ready(3 * S).len(), 16);
+        assert_eq!(ready(&mut queue, S).len(), 0);
+        let seats = ready(&mut queue, 2 * S);
+        assert_eq!(seats.len(), 1);
+        let second = queue.start(&name, &block(5), LOAD_WHOLE, 2 * S);
+        assert!(second.is_none(), "one at a time");
+        queue.failed(&seats[0], block(0), 2 * S, 0);
+        assert_eq!(ready(&mut queue, 2 * S + BACKOFF_MIN / 2).len(), 0);
+        let seats = ready(&mut queue, 2 * S + BACKOFF_MIN);
+        assert_eq!(seats.len(), 1);
+        queue.succeeded(&seats[0]);
+        assert_eq!(ready(&mut queue, 3 * S).len(), 16);
+    }
+
+    #[test]
+    fn as_many_small_blocks_go_as_fill_packs() {
+        let (mut queue, name) = (queue(), Arc::from("s3"));
+        for n in 0..5000 {
+            queue.ready(&name, block(n));
+        }
+        let seats = queue.start_ready(S, |_| LOAD_SMALL);
+        assert_eq!(seats.len(), 2048);
+        assert_eq!(queue.start_ready(S, |_| LOAD_SMALL).len(), 0);
+        seats.iter().for_each(|(_, seat)| queue.left(seat));
+        assert_eq!((queue.jobs(), queue.start_ready(S, |_| LOAD_WHOLE).len()), (0, 16));
     }
 
     #[test]
@@ -401,8 +441,8 @@ mod tests {
     fn a_stuck_block_sleeps_even_under_pressure() {
         let (mut queue, name) = (queue(), Arc::from("s3"));
         queue.sleep(block(0), Duration::ZERO);
-        assert!(!queue.start(&name, &block(0), S));
+        assert!(queue.start(&name, &block(0), LOAD_WHOLE, S).is_none());
         assert_eq!(queue.take_rested(10 * S, |_| None), [block(0)]);
-        assert!(queue.start(&name, &block(0), 10 * S));
+        assert!(queue.start(&name, &block(0), LOAD_WHOLE, 10 * S).is_some());
     }
 }

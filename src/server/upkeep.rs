@@ -60,8 +60,10 @@ fn report_json(event: &str, report: &Report) -> Json {
         "due": tally(&report.due),
         "leaked": tally(&report.leaked),
         "young": tally(&report.young),
+        "sparse": tally(&report.sparse),
         "missing": report.missing,
         "orphans": report.orphans,
+        "moved": report.moved,
         "deleted": report.deleted,
     })
 }
@@ -80,6 +82,7 @@ pub(crate) fn garbage_text(end: &Json, is_dry: bool) -> String {
     row("unreferenced, due", "due");
     row("counted by nobody, due", "leaked");
     row("counted by nobody, within the grace", "young");
+    row("packs mostly dead, and dead in them", "sparse");
     let mut row = |name: &str, count: u64| {
         writeln!(text, "  {name:<34} {count:>9}").expect("a String");
     };
@@ -93,6 +96,7 @@ pub(crate) fn garbage_text(end: &Json, is_dry: bool) -> String {
         }
         false => {
             row("removed inodes without a name", count("orphans"));
+            row("blocks moved to new packs", count("moved"));
             row("deleted objects", count("deleted"));
         }
     }

@@ -5,10 +5,13 @@
 
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
-use blocks::{BlockKey, StoreError};
+use blocks::BlockKey;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use meta::command::{Command, Outcome};
-use vocab::{BlockHash, Error, Time};
+use meta::{
+    Rest,
+    command::{Command, Outcome},
+};
+use vocab::{BlockHash, Error, PackId, Time};
 
 use crate::{
     Place,
@@ -37,6 +40,7 @@ pub(crate) struct Collector {
 /// What [`batch`] did.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Batch {
+    /// Objects.
     pub(crate) deleted: u64,
     /// There may be more that can be deleted now.
     pub(crate) more: bool,
@@ -253,28 +257,40 @@ pub(crate) async fn batch(place: &Place, before: Time, locks: &Locks) -> Result<
         return Ok(Batch { deleted: 0, more: false });
     }
     let begin = Command::DeleteBegin { content: content(), hashes };
-    let Outcome::Deleting(hashes) = place.meta.submit(begin).await? else {
+    let Outcome::Deleting(deleting) = place.meta.submit(begin).await? else {
         unreachable!("the outcome of DeleteBegin");
     };
-    let mut deletes: FuturesUnordered<_> =
-        hashes.iter().map(|&hash| async move { (hash, delete(place, hash).await) }).collect();
-    let mut deleted = Vec::new();
+    let (mut deleted, mut objects) = (Vec::new(), Vec::new());
+    for (hash, rests) in deleting {
+        match rests {
+            Rest::Own => objects.push((hash, BlockKey::block(place.meta.id(), hash))),
+            Rest::Pack { .. } => {
+                objects.push((hash, BlockKey::pack(place.meta.id(), PackId(hash))));
+            }
+            // Its bytes go with the pack.
+            Rest::Packed(_) => deleted.push(hash),
+        }
+    }
+    let were_packed = deleted.len();
+    let delete = |(hash, key): &(BlockHash, BlockKey)| {
+        let (hash, key) = (*hash, *key);
+        async move { (hash, place.content.store.delete(&key).await) }
+    };
+    let mut deletes: FuturesUnordered<_> = objects.iter().map(delete).collect();
     while let Some((hash, done)) = deletes.next().await {
         match done {
             Ok(()) => deleted.push(hash),
-            Err(error) => trace::warn!(%hash, ?error, "block not deleted, will be tried again"),
+            Err(error) => trace::warn!(%hash, ?error, "object not deleted, will be tried again"),
         }
     }
-    let count = deleted.len() as u64;
+    let objects = deleted.len() - were_packed;
+    // The last block that leaves a pack condemns it.
+    let more = !deleted.is_empty() && (found.len() == BATCH_MAX || were_packed > 0);
     if !deleted.is_empty() {
         let end = Command::DeleteEnd { content: content(), hashes: deleted };
         place.meta.submit(end).await?;
     }
-    Ok(Batch { deleted: count, more: count > 0 && found.len() == BATCH_MAX })
-}
-
-async fn delete(place: &Place, hash: BlockHash) -> Result<(), StoreError> {
-    place.content.store.delete(&BlockKey { domain: place.meta.id(), hash }).await
+    Ok(Batch { deleted: objects as u64, more })
 }
 
 /// The time a while before.

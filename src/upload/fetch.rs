@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use blocks::{BlockKey, Content, StoreError};
+use blocks::{BlockKey, StoreError};
 use bytes::Bytes;
 use reactor::oneshot;
 use tokio::sync::Semaphore;
+use vocab::{BlockHash, Packed, limits::PACKED_BLOCK_BYTES_MAX};
+
+use crate::Place;
 
 /// Fetches at a time that somebody waits for.
 const FOREGROUND_MAX: usize = 64;
@@ -16,9 +19,9 @@ const BACKGROUND_MAX: usize = 16;
 #[derive(Debug)]
 pub struct Fetch {
     /// Where it rests.
-    pub content: Content,
+    pub place: Place,
     /// Which block.
-    pub key: BlockKey,
+    pub hash: BlockHash,
     /// Its plain bytes.
     pub plain_len: u32,
     /// The first frame.
@@ -51,7 +54,36 @@ impl Limits {
     pub(crate) async fn run(self, fetch: Fetch) {
         let limit = if fetch.background { &self.background } else { &self.foreground };
         let _permit = limit.acquire().await.expect("it is never closed");
-        let Fetch { content, key, plain_len, first, count, reply, .. } = fetch;
-        reply.send(content.frames(&key, plain_len, first, count).await);
+        let Fetch { place, hash, plain_len, first, count, reply, .. } = fetch;
+        reply.send(frames(&place, hash, plain_len, first, count).await);
     }
+}
+
+/// Frames of a block, wherever it rests.
+pub(crate) async fn frames(
+    place: &Place,
+    hash: BlockHash,
+    plain_len: u32,
+    first: u32,
+    count: u32,
+) -> Result<Vec<Bytes>, StoreError> {
+    let key = BlockKey::block(place.meta.id(), hash);
+    let packed = locate(place, hash, plain_len).await?;
+    place.content.frames(&key, packed, plain_len, first, count).await
+}
+
+/// In which pack a block rests, if it does. Asked for each fetch: compaction moves blocks.
+async fn locate(
+    place: &Place,
+    hash: BlockHash,
+    plain_len: u32,
+) -> Result<Option<Packed>, StoreError> {
+    if plain_len > PACKED_BLOCK_BYTES_MAX {
+        return Ok(None);
+    }
+    let counted =
+        place.meta.count_of(&place.content_name, hash).await.map_err(|error| {
+            StoreError::Unavailable(format!("the metadata store answered {error}"))
+        })?;
+    Ok(counted.and_then(|counted| counted.rests.packed()))
 }

@@ -6,11 +6,15 @@
 
 use std::time::Duration;
 
-use meta::command::{Command, Outcome};
-use vocab::{BlockHash, Error, Time};
+use blocks::{BlockKey, Kind};
+use meta::{
+    Counted, Rest,
+    command::{Command, Outcome},
+};
+use vocab::{BlockHash, Error, PackId, Time};
 
 use crate::{
-    Place, checkpoint, collect,
+    Place, checkpoint, collect, compact,
     lock::Locks,
     sweep::{Sweep, is_missing},
 };
@@ -59,10 +63,14 @@ pub struct Report {
     pub leaked: Tally,
     /// Counted by nobody, and younger than the grace.
     pub young: Tally,
+    /// Packs that are mostly dead; their bytes that nobody needs.
+    pub sparse: Tally,
     /// Blocks that files refer to and that have no object.
     pub missing: u64,
     /// Inodes without a name, removed now; in a dry round, those that would be.
     pub orphans: u64,
+    /// Blocks moved out of packs that were mostly dead.
+    pub moved: u64,
     /// Objects deleted.
     pub deleted: u64,
 }
@@ -98,8 +106,14 @@ pub async fn run(
     if round.is_offline {
         report.orphans = orphans(place, round.is_dry).await.map_err(words(place))?;
     }
-    sweep(place, round, before, &mut report, tell).await?;
+    let found = sweep(place, round, before, &mut report, tell).await?;
     if !round.is_dry {
+        for hash in found.strays {
+            remove_stray(place, hash, locks).await?;
+        }
+        report.moved = compact::run(place, locks, &found.sparse).await?;
+        // Later than that, so that a round without grace takes the old packs too.
+        let before = collect::before(round.grace, checkpoint::pin(place).await?);
         loop {
             let batch = collect::batch(place, before, locks).await.map_err(words(place))?;
             report.deleted += batch.deleted;
@@ -132,6 +146,15 @@ async fn orphans(place: &Place, is_dry: bool) -> Result<u64, Error> {
     }
 }
 
+/// What a sweep found to be done.
+#[derive(Default)]
+struct Found {
+    /// Blocks that rest in packs and have an object too.
+    strays: Vec<BlockHash>,
+    /// Packs that are mostly dead.
+    sparse: Vec<PackId>,
+}
+
 /// Compares what is stored with what is counted, and condemns what nobody counts.
 async fn sweep(
     place: &Place,
@@ -139,9 +162,10 @@ async fn sweep(
     before: Time,
     report: &mut Report,
     tell: &mut dyn FnMut(Word),
-) -> Result<(), String> {
+) -> Result<Found, String> {
     let mut sweep = Sweep::new(place);
-    let mut leaked: Vec<(BlockHash, Time)> = Vec::new();
+    let mut leaked = Leaked::default();
+    let mut found = Found::default();
     let mut looked: u64 = 0;
     while let Some(pair) = sweep.next().await? {
         let bytes = pair.object.map_or(0, |object| object.bytes);
@@ -151,40 +175,110 @@ async fn sweep(
         match (pair.object, pair.counted) {
             (Some(object), None) if object.modified < before => {
                 report.leaked.add(bytes);
-                leaked.push((pair.hash, object.modified));
+                leaked.of(pair.kind).push((pair.hash, object.modified));
             }
             (Some(_), None) => report.young.add(bytes),
-            (Some(_), Some(counted)) => match counted.since {
-                None => report.live.add(bytes),
-                Some(since) if since < before => report.due.add(bytes),
-                Some(_) => report.waiting.add(bytes),
+            // Left by a crash between a PUT and the word that it rests there now.
+            (Some(object), Some(Counted { rests: Rest::Packed(_), .. })) => {
+                if object.modified < before {
+                    report.leaked.add(bytes);
+                    found.strays.push(pair.hash);
+                } else {
+                    report.young.add(bytes);
+                }
+            }
+            (Some(_), Some(counted)) => match (counted.since, counted.rests) {
+                (None, Rest::Pack { bytes: used }) => {
+                    report.live.add(bytes);
+                    if compact::is_sparse(used, bytes) {
+                        report.sparse.objects += 1;
+                        report.sparse.bytes += bytes - used;
+                        found.sparse.push(PackId(pair.hash));
+                    }
+                }
+                (None, _) => report.live.add(bytes),
+                (Some(since), _) if since < before => report.due.add(bytes),
+                (Some(_), _) => report.waiting.add(bytes),
             },
+            // Its pack is looked at for it.
+            (None, Some(Counted { rests: Rest::Packed(_), .. })) => {}
             (None, Some(counted)) if counted.since.is_none() => {
-                if is_missing(place, pair.hash).await? {
+                for hash in missing(place, pair.kind, pair.hash).await? {
                     report.missing += 1;
-                    tell(Word::Missing(pair.hash));
+                    tell(Word::Missing(hash));
                 }
             }
             (None, _) => {}
         }
-        if leaked.len() == CONDEMN_MAX {
-            condemn(place, round, std::mem::take(&mut leaked)).await?;
+        for kind in [Kind::Block, Kind::Pack] {
+            if leaked.of(kind).len() == CONDEMN_MAX {
+                condemn(place, round, kind, std::mem::take(leaked.of(kind))).await?;
+            }
         }
         looked += 1;
         if looked.is_multiple_of(TELL_EVERY) {
             tell(Word::Progress(*report));
         }
     }
-    condemn(place, round, leaked).await
+    for kind in [Kind::Block, Kind::Pack] {
+        condemn(place, round, kind, std::mem::take(leaked.of(kind))).await?;
+    }
+    Ok(found)
+}
+
+/// Objects that nobody counts.
+#[derive(Default)]
+struct Leaked {
+    blocks: Vec<(BlockHash, Time)>,
+    packs: Vec<(BlockHash, Time)>,
+}
+
+impl Leaked {
+    fn of(&mut self, kind: Kind) -> &mut Vec<(BlockHash, Time)> {
+        match kind {
+            Kind::Block => &mut self.blocks,
+            Kind::Pack => &mut self.packs,
+        }
+    }
+}
+
+/// The blocks that files refer to and that are lost, when this object is.
+async fn missing(place: &Place, kind: Kind, hash: BlockHash) -> Result<Vec<BlockHash>, String> {
+    if !is_missing(place, kind, hash).await? {
+        return Ok(Vec::new());
+    }
+    if kind == Kind::Block {
+        return Ok(vec![hash]);
+    }
+    let inside = place.meta.packed_in(&place.content_name, PackId(hash)).await;
+    let inside = inside.map_err(words(place))?;
+    Ok(inside.iter().filter(|block| block.references > 0).map(|block| block.hash).collect())
+}
+
+/// Removes the object of a block that rests in a pack.
+async fn remove_stray(place: &Place, hash: BlockHash, locks: &Locks) -> Result<(), String> {
+    // Nobody puts it from here on.
+    let _held = locks.lock(hash).await;
+    let counted = place.meta.count_of(&place.content_name, hash).await.map_err(words(place))?;
+    if counted.is_none_or(|counted| counted.rests.packed().is_none()) {
+        return Ok(());
+    }
+    let removed = place.content.store.delete(&BlockKey::block(place.meta.id(), hash)).await;
+    removed.map_err(|error| format!("deleting from {}: {error}", place.content_name))
 }
 
 /// Condemned since they were made, so that the collector finds them due.
-async fn condemn(place: &Place, round: Round, found: Vec<(BlockHash, Time)>) -> Result<(), String> {
+async fn condemn(
+    place: &Place,
+    round: Round,
+    kind: Kind,
+    found: Vec<(BlockHash, Time)>,
+) -> Result<(), String> {
     if round.is_dry || found.is_empty() {
         return Ok(());
     }
-    let content = place.content_name.to_string();
-    let done = place.meta.submit(Command::Condemn { content, found }).await;
+    let (content, packs) = (place.content_name.to_string(), kind == Kind::Pack);
+    let done = place.meta.submit(Command::Condemn { content, found, packs }).await;
     done.map(drop).map_err(words(place))
 }
 

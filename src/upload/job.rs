@@ -6,7 +6,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
-use blocks::{BlockKey, Builder, Content, Plain, Put, StoreError};
+use blocks::{BlockKey, Builder, Content, Plain, StoreError};
 use bytes::Bytes;
 use cache::dirty::Snapshot;
 use meta::{
@@ -16,13 +16,14 @@ use meta::{
 use reactor::oneshot;
 use tokio::sync::Semaphore;
 use vocab::{
-    BlockHash, BlockIndex, Error, InodeId, Sequence,
-    limits::{BLOCK_BYTES, FRAME_BYTES},
+    BlockHash, BlockIndex, Error, InodeId, Packed, Sequence,
+    limits::{BLOCK_BYTES, FRAME_BYTES, PACKED_BLOCK_BYTES_MAX},
 };
 
 use crate::{
-    Place,
+    Place, fetch,
     lock::{Held, Locks},
+    packer::{self, Inside, Packer},
 };
 
 /// A snapshot of a block, and how the block map is to know it.
@@ -44,6 +45,8 @@ pub struct Job {
     pub watermark: Sequence,
     /// The file's data state at the watermark.
     pub data: Option<DataState>,
+    /// Somebody waits for it: it does not wait for company.
+    pub is_urgent: bool,
     /// What became of it.
     pub reply: oneshot::Sender<Uploaded>,
 }
@@ -80,6 +83,7 @@ pub(crate) struct Shared {
     jobs_max: u32,
     lanes: Rc<RefCell<BTreeMap<Arc<str>, Lane>>>,
     locks: Locks,
+    packer: Packer,
 }
 
 /// The bounds of one content store.
@@ -98,7 +102,13 @@ enum Fault {
 impl Shared {
     pub(crate) fn new(bytes_max: u32, jobs_max: u32) -> Self {
         assert!(bytes_max >= BLOCK_BYTES && jobs_max > 0, "room for one block at least");
-        Self { bytes_max, jobs_max, lanes: Rc::default(), locks: Locks::default() }
+        let (lanes, locks, packer) = (Rc::default(), Locks::default(), Packer::default());
+        Self { bytes_max, jobs_max, lanes, locks, packer }
+    }
+
+    /// Somebody waits for all that was handed over.
+    pub(crate) fn hurry(&self) {
+        self.packer.hurry();
     }
 
     pub(crate) fn locks(&self) -> Locks {
@@ -107,10 +117,13 @@ impl Shared {
 
     pub(crate) async fn run(self, job: Job) {
         let lane = self.lane(&job.place.content_name);
-        let done = {
+        let done = if is_small(&job) {
+            let _bytes = lane.bytes.acquire_many(job.len).await.expect("it is never closed");
+            self.store(&job, &lane).await
+        } else {
             let _jobs = lane.jobs.acquire().await.expect("it is never closed");
             let _bytes = lane.bytes.acquire_many(job.len).await.expect("it is never closed");
-            self.store(&job).await
+            self.store(&job, &lane).await
         };
         job.reply.send(match done {
             Ok(stored) => Uploaded::Stored(stored),
@@ -129,17 +142,19 @@ impl Shared {
         lanes.entry(Arc::clone(content_name)).or_insert_with(new).clone()
     }
 
-    async fn store(&self, job: &Job) -> Result<Stored, Fault> {
+    async fn store(&self, job: &Job, lane: &Lane) -> Result<Stored, Fault> {
         let block = assemble(job).await?;
         if block.is_zero() {
-            return match set(job, None, false).await? {
+            return match set(job, None, None).await? {
                 Set::Done => Ok(Stored { entry: None, frames: Vec::new(), was_put: false }),
                 Set::NeedPut => unreachable!("a hole needs no object"),
             };
         }
         let hash = Content::hash(&block);
         let held = self.locks.lock(hash).await;
-        let was_put = deduplicate(job, hash, &block, &held).await?;
+        // From here on it waits for nobody but the stores, and others may wait for its company.
+        let inside = is_small(job).then(|| self.packer.enter(&job.place));
+        let was_put = self.deduplicate(job, hash, &block, (lane, inside), &held).await?;
         drop(held);
         let entry = BlockEntry {
             index: job.index,
@@ -150,42 +165,56 @@ impl Shared {
         };
         Ok(Stored { entry: Some(entry), frames: block.into_frames(), was_put })
     }
+
+    /// Enters the block in the block map, and puts it first unless the store has it. Whether it was
+    /// put.
+    async fn deduplicate(
+        &self,
+        job: &Job,
+        hash: BlockHash,
+        block: &Plain,
+        (lane, inside): (&Lane, Option<Inside>),
+        _held: &Held,
+    ) -> Result<bool, Fault> {
+        let Place { meta, content_name, content } = &job.place;
+        let entry = Some((hash, job.len));
+        let known = meta.count_of(content_name, hash).await.map_err(fault)?;
+        if known.is_some_and(|known| known.is_usable())
+            && matches!(set(job, entry, None).await?, Set::Done)
+        {
+            return Ok(false);
+        }
+        let part = content.part(hash, block);
+        let rested = match &inside {
+            // What is counted already and of no use is put where nothing else depends on it.
+            Some(inside) if known.is_none() => {
+                inside.put(&job.place, part, job.is_urgent, &self.locks, &lane.jobs).await
+            }
+            _ => packer::put_own(&job.place, &part).await,
+        };
+        let rested = rested.map_err(|error| Fault::Away(words(&error)))?;
+        match set(job, entry, Some(rested.packed)).await {
+            Ok(Set::Done) => Ok(true),
+            Ok(Set::NeedPut) => unreachable!("it was put"),
+            Err(Fault::Stale) => {
+                // Nobody will ever refer to what was just created, unless somebody counts it. In a
+                // pack it lies until that is compacted.
+                if rested.packed.is_none()
+                    && rested.is_created
+                    && meta.is_stored(content_name, hash).await == Ok(false)
+                {
+                    drop(content.store.delete(&BlockKey::block(meta.id(), hash)).await);
+                }
+                Err(Fault::Stale)
+            }
+            Err(fault) => Err(fault),
+        }
+    }
 }
 
-/// Enters the block in the block map, and puts it first unless the store has it. Whether it was
-/// put.
-async fn deduplicate(
-    job: &Job,
-    hash: BlockHash,
-    block: &Plain,
-    _held: &Held,
-) -> Result<bool, Fault> {
-    let Place { meta, content_name, content } = &job.place;
-    let entry = Some((hash, job.len));
-    if meta.is_stored(content_name, hash).await.map_err(fault)?
-        && matches!(set(job, entry, false).await?, Set::Done)
-    {
-        return Ok(false);
-    }
-    let key = BlockKey { domain: meta.id(), hash };
-    let away = |error| Fault::Away(words(&error));
-    let put = content.put(&key, block).await.map_err(away)?;
-    if put == Put::Present {
-        // An object that nobody relies on: left by a crash, or known to be damaged.
-        content.replace(&key, block).await.map_err(away)?;
-    }
-    match set(job, entry, true).await {
-        Ok(Set::Done) => Ok(true),
-        Ok(Set::NeedPut) => unreachable!("it was put"),
-        Err(Fault::Stale) => {
-            // Nobody will ever refer to what was just created, unless somebody counts it.
-            if put == Put::Created && meta.is_stored(content_name, hash).await == Ok(false) {
-                drop(content.store.delete(&key).await);
-            }
-            Err(Fault::Stale)
-        }
-        Err(fault) => Err(fault),
-    }
+/// Whether it may be put together with others.
+fn is_small(job: &Job) -> bool {
+    job.len <= PACKED_BLOCK_BYTES_MAX
 }
 
 enum Set {
@@ -193,14 +222,20 @@ enum Set {
     NeedPut,
 }
 
-async fn set(job: &Job, block: Option<(BlockHash, u32)>, was_put: bool) -> Result<Set, Fault> {
+/// `put`: it was put, in a pack or as an object of its own.
+async fn set(
+    job: &Job,
+    block: Option<(BlockHash, u32)>,
+    put: Option<Option<Packed>>,
+) -> Result<Set, Fault> {
     let command = Command::SetBlock {
         inode: job.inode,
         index: job.index,
         block,
         watermark: job.watermark,
         data: job.data,
-        was_put,
+        was_put: put.is_some(),
+        packed: put.flatten(),
         now: reactor::clock::wall(),
     };
     let outcome = job.place.meta.submit(command).await.map_err(|error| {
@@ -244,8 +279,7 @@ impl Base {
         let Some((first, count)) = uncovered(&job.snapshot, valid) else {
             return Ok(Self::default());
         };
-        let key = BlockKey { domain: job.place.meta.id(), hash: base.hash };
-        let frames = job.place.content.frames(&key, base.stored_len, first, count).await;
+        let frames = fetch::frames(&job.place, base.hash, base.stored_len, first, count).await;
         Ok(Self { from: first * FRAME_BYTES, frames: frames.map_err(base_fault)?, valid })
     }
 

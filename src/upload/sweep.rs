@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use blocks::{BlockKey, Listed, StoreError};
+use blocks::{BlockKey, Kind, Listed, StoreError};
 use meta::Counted;
 use vocab::{BlockHash, Error};
 
@@ -15,12 +15,14 @@ use crate::Place;
 /// Objects and counts in a page.
 const PAGE_MAX: usize = 1000;
 
-/// A block that is in the content store, or counted, or both.
+/// A block or pack that is in the content store, or counted, or both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair {
     /// Its identity.
     pub hash: BlockHash,
-    /// Its object.
+    /// What it is.
+    pub kind: Kind,
+    /// Its object; that of a block which rests in a pack should not be.
     pub object: Option<Listed>,
     /// Its count.
     pub counted: Option<Counted>,
@@ -30,7 +32,8 @@ pub struct Pair {
 #[derive(Debug)]
 pub struct Sweep<'a> {
     place: &'a Place,
-    objects: Pages<Listed>,
+    blocks: Pages<Listed>,
+    packs: Pages<Listed>,
     counts: Pages<Counted>,
 }
 
@@ -45,7 +48,7 @@ impl<'a> Sweep<'a> {
     /// From the smallest hash on.
     #[must_use]
     pub fn new(place: &'a Place) -> Self {
-        Self { place, objects: Pages::new(), counts: Pages::new() }
+        Self { place, blocks: Pages::new(), packs: Pages::new(), counts: Pages::new() }
     }
 
     /// The next block, or `None` after the last.
@@ -54,24 +57,32 @@ impl<'a> Sweep<'a> {
     /// In words for the operator.
     pub async fn next(&mut self) -> Result<Option<Pair>, String> {
         self.refill().await?;
-        let object = self.objects.waiting.front().map(|object| object.hash);
+        let block = self.blocks.waiting.front().map(|object| object.hash);
+        let pack = self.packs.waiting.front().map(|object| object.hash);
         let counted = self.counts.waiting.front().map(|counted| counted.hash);
-        let Some(hash) = object.into_iter().chain(counted).min() else { return Ok(None) };
-        let object = self.objects.waiting.pop_front_if(|object| object.hash == hash);
+        let Some(hash) = [block, pack, counted].into_iter().flatten().min() else {
+            return Ok(None);
+        };
+        let block = self.blocks.waiting.pop_front_if(|object| object.hash == hash);
+        let pack = self.packs.waiting.pop_front_if(|object| object.hash == hash);
         let counted = self.counts.waiting.pop_front_if(|counted| counted.hash == hash);
-        Ok(Some(Pair { hash, object, counted }))
+        let is_pack = pack.is_some() || counted.is_some_and(|counted| counted.rests.is_pack());
+        let kind = if is_pack { Kind::Pack } else { Kind::Block };
+        Ok(Some(Pair { hash, kind, object: pack.or(block), counted }))
     }
 
     async fn refill(&mut self) -> Result<(), String> {
         let Place { meta, content_name, content } = self.place;
-        if self.objects.is_wanted() {
-            let after = self.objects.after;
-            let (page, more) = content
-                .store
-                .list(meta.id(), after, PAGE_MAX)
-                .await
-                .map_err(|error| format!("listing {content_name}: {error}"))?;
-            self.objects.take(page, |object| object.hash, more);
+        for (kind, objects) in [(Kind::Block, &mut self.blocks), (Kind::Pack, &mut self.packs)] {
+            if objects.is_wanted() {
+                let after = objects.after;
+                let (page, more) = content
+                    .store
+                    .list(meta.id(), kind, after, PAGE_MAX)
+                    .await
+                    .map_err(|error| format!("listing {content_name}: {error}"))?;
+                objects.take(page, |object| object.hash, more);
+            }
         }
         if self.counts.is_wanted() {
             let page = meta
@@ -102,13 +113,14 @@ impl<T> Pages<T> {
     }
 }
 
-/// Whether a block that files refer to has no object, whatever a listing said a while ago.
+/// Whether a block with an object of its own, or a pack, that is referred to is not there, whatever
+/// a listing said a while ago.
 ///
 /// # Errors
 /// In words for the operator.
-pub async fn is_missing(place: &Place, hash: BlockHash) -> Result<bool, String> {
+pub async fn is_missing(place: &Place, kind: Kind, hash: BlockHash) -> Result<bool, String> {
     let Place { meta, content_name, content } = place;
-    let key = BlockKey { domain: meta.id(), hash };
+    let key = BlockKey { domain: meta.id(), kind, hash };
     // The collector deletes an object only after the count says so. So: if it is counted although
     // it was missing before, and is missing afterwards, nobody took it away in between.
     for _ in 0..2 {
@@ -125,18 +137,8 @@ pub async fn is_missing(place: &Place, hash: BlockHash) -> Result<bool, String> 
     Ok(true)
 }
 
-/// Whether files refer to a block.
+/// Whether a block or a pack is referred to.
 pub(crate) async fn is_live(place: &Place, hash: BlockHash) -> Result<bool, Error> {
-    let mut before = hash.0;
-    // The largest hash below it, so that the first one above that is it.
-    for byte in before.iter_mut().rev() {
-        let (less, borrows) = byte.overflowing_sub(1);
-        *byte = less;
-        if !borrows {
-            break;
-        }
-    }
-    let after = (hash.0 != [0; 32]).then_some(BlockHash(before));
-    let found = place.meta.counted(&place.content_name, after, 1).await?;
-    Ok(found.first().is_some_and(|counted| counted.hash == hash && counted.references > 0))
+    let counted = place.meta.count_of(&place.content_name, hash).await?;
+    Ok(counted.is_some_and(|counted| counted.references > 0))
 }

@@ -67,6 +67,22 @@ impl std::fmt::Debug for BlockHash {
     }
 }
 
+/// An object that holds many small blocks: random, and as long as a hash, so that both are listed
+/// and counted alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PackId(pub BlockHash);
+
+/// Where a block rests that shares its object with others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packed {
+    /// The object.
+    pub pack: PackId,
+    /// Bytes of it before the block.
+    pub at: u32,
+    /// Bytes of the block as stored.
+    pub bytes: u32,
+}
+
 /// A position in a directory that stays valid under change. 0 is the start; 1 and 2 stand for `.`
 /// and `..`; entries begin at 3.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

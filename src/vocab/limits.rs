@@ -4,6 +4,9 @@
 pub const BLOCK_BYTES: u32 = 4 * 1024 * 1024;
 /// Bytes of a frame: the unit of compression and of a ranged read inside a block object.
 pub const FRAME_BYTES: u32 = 64 * 1024;
+/// Plain bytes of the largest block that may share its object with others. May rise, and never
+/// fall: a reader does not ask where a larger one rests.
+pub const PACKED_BLOCK_BYTES_MAX: u32 = 4 * FRAME_BYTES;
 /// Bytes of a log segment.
 pub const SEGMENT_BYTES: u32 = 64 * 1024 * 1024;
 /// Most bytes in one READ or WRITE (`rtmax` and `wtmax`).

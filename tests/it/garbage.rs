@@ -27,7 +27,8 @@ fn garbage_of_a_kill_between_put_and_entry_is_found() {
         let mut client = Client::mount(&server, "/export").expect("mount");
         let (root, name) = (client.root.clone(), format!("file {n}"));
         let file = client.create_new(&root, name.as_bytes()).expect("create");
-        let bytes = rng.bytes(100_000);
+        // Too large for a pack.
+        let bytes = rng.bytes(300_000);
         client.write(&file, 0, &bytes, stable_how::FILE_SYNC).expect("write");
         files.push((name, bytes));
         let before = objects(dir.path());

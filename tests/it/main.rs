@@ -11,6 +11,7 @@ mod garbage;
 mod kernel;
 mod locks;
 mod outage;
+mod packs;
 mod power;
 mod property;
 mod rebuild;

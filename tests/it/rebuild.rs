@@ -34,7 +34,7 @@ fn round(dir: &std::path::Path, share: Share) {
     let mut rng = Rng::new(5);
     let below = client.mkdir(&root, b"dir").expect("mkdir");
     let names: Vec<String> = (0..20).map(|n| format!("file {n}")).collect();
-    let texts: Vec<Vec<u8>> = names.iter().map(|_| rng.bytes(50_000)).collect();
+    let texts: Vec<Vec<u8>> = names.iter().map(|_| rng.bytes(300_000)).collect();
     for (name, text) in names.iter().zip(&texts) {
         let file = client.create_new(&below, name.as_bytes()).expect("create");
         client.write(&file, 0, text, stable_how::FILE_SYNC).expect("write");
@@ -48,7 +48,7 @@ fn round(dir: &std::path::Path, share: Share) {
     client.write(&late, 0, b"late", stable_how::FILE_SYNC).expect("write");
     client.remove(&below, names[0].as_bytes()).expect("remove");
     let changed = client.lookup(&below, names[1].as_bytes()).expect("there");
-    client.write(&changed, 0, &rng.bytes(50_000), stable_how::FILE_SYNC).expect("write");
+    client.write(&changed, 0, &rng.bytes(300_000), stable_how::FILE_SYNC).expect("write");
     server.drop_cache();
     let unreferenced = "unreferenced, within the grace";
     while number(&server.run(&["gc", "--dry-run"]), unreferenced) < 2 {}

@@ -60,6 +60,7 @@ struct Shared {
     rng: Mutex<Rng>,
     is_over: AtomicBool,
     requests: AtomicU64,
+    puts: AtomicU64,
     faulty: AtomicU64,
 }
 
@@ -77,6 +78,7 @@ impl Proxy {
             rng: Mutex::new(Rng::new(seed)),
             is_over: AtomicBool::new(false),
             requests: AtomicU64::new(0),
+            puts: AtomicU64::new(0),
             faulty: AtomicU64::new(0),
         });
         let port = Port::take();
@@ -101,6 +103,12 @@ impl Proxy {
     #[must_use]
     pub fn counts(&self) -> (u64, u64) {
         (self.shared.requests.load(Relaxed), self.shared.faulty.load(Relaxed))
+    }
+
+    /// PUTs that came.
+    #[must_use]
+    pub fn puts(&self) -> u64 {
+        self.shared.puts.load(Relaxed)
     }
 }
 
@@ -152,6 +160,7 @@ fn serve(shared: &Shared, client: TcpStream) -> Result<()> {
     loop {
         let Some(head) = head(&mut from_client)? else { return Ok(()) };
         shared.requests.fetch_add(1, Relaxed);
+        shared.puts.fetch_add(u64::from(head.starts_with(b"PUT ")), Relaxed);
         if value(&head, "expect").is_some() {
             to_client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
         }
@@ -232,7 +241,8 @@ impl Shared {
 
 /// A GET of a block, which carries checksums.
 fn is_block(head: &[u8]) -> bool {
-    head.starts_with(b"GET ") && head.windows(8).any(|bytes| bytes == b"/blocks/")
+    let names = |name: &[u8]| head.windows(name.len()).any(|bytes| bytes == name);
+    head.starts_with(b"GET ") && (names(b"/blocks/") || names(b"/packs/"))
 }
 
 /// Up to the empty line; `None` when the connection ended before.

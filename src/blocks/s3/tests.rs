@@ -16,12 +16,13 @@ use tokio::{
 use vocab::{BlockHash, StoreId};
 
 use crate::{
-    BlockKey, Put, S3, S3Config, S3Credentials, Store, StoreError,
+    BlockKey, Kind, Put, S3, S3Config, S3Credentials, Store, StoreError,
     tests::{conformance, list},
 };
 
 const TESTLAB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/testlab/s3");
-const KEY: BlockKey = BlockKey { domain: StoreId(9), hash: BlockHash([0x5a; 32]) };
+const KEY: BlockKey =
+    BlockKey { domain: StoreId(9), kind: Kind::Block, hash: BlockHash([0x5a; 32]) };
 
 fn config(port: u16) -> S3Config {
     let mut config = S3Config::new("testlab");
@@ -75,7 +76,7 @@ async fn a_real_server_keeps_the_contract() {
     config.prefix = String::new();
     let store = S3::new(&config).unwrap();
     let hash = |n: u32| BlockHash(*blake3::hash(&n.to_le_bytes()).as_bytes());
-    let keys = (0..1100).map(|n| BlockKey { domain: StoreId(1), hash: hash(n) });
+    let keys = (0..1100).map(|n| BlockKey::block(StoreId(1), hash(n)));
     let keys: Vec<BlockKey> = keys.collect();
     for some in keys.chunks(50) {
         let puts = some.iter().map(|key| store.put(key, Bytes::from_static(b"x")));
@@ -322,6 +323,6 @@ async fn a_listing_out_of_order_is_refused() {
     let list = "<ListBucketResult><IsTruncated>false</IsTruncated>\
         <Contents><Key>b</Key></Contents><Contents><Key>a</Key></Contents></ListBucketResult>";
     let stage = Stage::start([Cue::Answer("200 OK", list)]).await;
-    let listed = stage.store().list(StoreId(9), None, 10).await;
+    let listed = stage.store().list(StoreId(9), Kind::Block, None, 10).await;
     assert!(matches!(listed, Err(StoreError::Refused(_))), "{listed:?}");
 }

@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vocab::{BlockHash, FileKind, InodeId, ShareId};
+use vocab::{BlockHash, FileKind, InodeId, ShareId, Time};
 
 use super::{Check, hex, values::END};
 use crate::{
     engine::Space,
     key::{self, ContentId},
-    record::{Count, CountState, MapEntry, Number, ShareTotals},
+    record::{Count, CountState, MapEntry, Number, Role, ShareTotals},
 };
 
 /// How often a block is named, and its length.
 type Named = BTreeMap<(ContentId, BlockHash), (u64, u32)>;
+/// Packs: their counts, how many blocks rest in each, and the bytes of those.
+type Packs = BTreeMap<(ContentId, BlockHash), (Option<Count>, u64, u64)>;
 
 impl Check<'_> {
     /// Block maps belong to files, and say what they use.
@@ -54,6 +56,7 @@ impl Check<'_> {
     fn counted(&mut self, mut named: Named) {
         let mut condemned = BTreeSet::new();
         let mut stored = BTreeMap::<ContentId, u64>::new();
+        let mut packs = Packs::new();
         let now = reactor::clock::wall();
         self.scan(Space::Counts, (&[], &END), |check, key, count: Count| {
             check.out.counts += 1;
@@ -61,6 +64,18 @@ impl Check<'_> {
                 check.is_blind = true;
                 return check.lost(format!("a count at {}", hex(key)));
             };
+            match count.role {
+                Role::Own => {}
+                Role::Packed(packed) => {
+                    let (_, blocks, bytes) = packs.entry((content, packed.pack.0)).or_default();
+                    *blocks += 1;
+                    *bytes += u64::from(packed.bytes);
+                }
+                Role::Pack { .. } => {
+                    packs.entry((content, hash)).or_default().0 = Some(count);
+                    return;
+                }
+            }
             let (references, len) = named.remove(&(content, hash)).unwrap_or_default();
             let mut right = count;
             if count.count != references {
@@ -88,12 +103,46 @@ impl Check<'_> {
         });
         for ((content, hash), (count, stored_len)) in named {
             self.wrong(format!("block {hash} is in use and not counted"), "count it");
-            let right = Count { count, stored_len, state: CountState::Live };
+            // Where it rests is forgotten, if that was a pack; then its object is missed.
+            let right = Count { count, stored_len, state: CountState::Live, role: Role::Own };
             self.put(Space::Counts, &key::count(content, hash), &right);
             *stored.entry(content).or_default() += u64::from(stored_len);
         }
+        for ((content, id), (said, blocks, bytes)) in packs {
+            condemned.extend(self.pack(content, id, said, (blocks, bytes), now));
+        }
         self.condemned(&condemned);
         self.content_totals(stored);
+    }
+
+    /// A pack's count is the number of blocks that rest in it. Its entry among the condemned, if it
+    /// belongs there.
+    fn pack(
+        &mut self,
+        content: ContentId,
+        id: BlockHash,
+        said: Option<Count>,
+        (blocks, bytes): (u64, u64),
+        now: Time,
+    ) -> Option<Vec<u8>> {
+        let sums = said.map(|said| (said.count, said.role));
+        let is_right = |(count, role)| {
+            count == blocks && matches!(role, Role::Pack { bytes: b, .. } if b == bytes)
+        };
+        let mut right = said;
+        if !sums.is_some_and(is_right) {
+            self.wrong(format!("pack {id} does not count its {blocks} blocks"), "count them");
+            let state = if blocks > 0 { CountState::Live } else { CountState::Condemned(now) };
+            let role = Role::Pack { bytes, left: now };
+            right = Some(Count { count: blocks, stored_len: 0, state, role });
+            self.put(Space::Counts, &key::count(content, id), &right.expect("just made"));
+        }
+        match right?.state {
+            CountState::Condemned(since) | CountState::Deleting(since) => {
+                Some(key::condemned(content, since, id))
+            }
+            CountState::Live | CountState::Damaged => None,
+        }
     }
 
     /// Condemned blocks are listed, and nothing else is.

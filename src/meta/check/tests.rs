@@ -1,6 +1,6 @@
 //! Each kind of damage, planted in a store that was whole: found, and repaired where that is said.
 
-use vocab::{BlockHash, Cookie, InodeId, ShareId, Time};
+use vocab::{BlockHash, Cookie, InodeId, PackId, Packed, ShareId, Time};
 
 use super::{Checked, check};
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     key::{self, ContentId},
     record::{
         Body, CookieEntry, Count, CountState, Counters, Inode, MapEntry, NameEntry, Number, Record,
-        ShareTotals,
+        Role, ShareTotals,
     },
     tx::get,
 };
@@ -195,7 +195,11 @@ fn counts_that_are_wrong() {
     w.change(Space::Counts, &count(1), None);
     let w = w.repaired("in use and not counted");
     let since = CountState::Condemned(Time::default());
-    w.put(Space::Counts, &count(1), &Count { count: 0, stored_len: 5000, state: since });
+    w.put(
+        Space::Counts,
+        &count(1),
+        &Count { count: 0, stored_len: 5000, state: since, role: Role::Own },
+    );
     let w = w.repaired("counts 0 references");
     w.change(Space::Map, &key::block(w.file, vocab::BlockIndex(1)), None);
     let w = w.repaired("counts 1 references, not 0");
@@ -208,6 +212,27 @@ fn counts_that_are_wrong() {
     let totals = ShareTotals { inodes: 1, bytes_used: 1 };
     w.put(Space::Misc, &key::share_totals(ShareId(1)), &totals);
     w.repaired("totals of share");
+}
+
+#[test]
+fn packs_that_miscount() {
+    let w = World::new();
+    let packed = |at| Packed { pack: PackId(hash(9)), at, bytes: 10 };
+    for (index, byte, at) in [(5, 7, 0), (6, 8, 10)] {
+        w.f.set_packed(w.file, index, (byte, 100), 99, packed(at)).expect("set");
+    }
+    let pack = key::count(CONTENT, hash(9));
+    w.edit(Space::Counts, &pack, |count: &mut Count| count.count = 5);
+    let w = w.repaired("does not count its 2 blocks");
+    let left = Time::default();
+    w.edit(Space::Counts, &pack, |count: &mut Count| count.role = Role::Pack { bytes: 1, left });
+    let w = w.repaired("does not count its 2 blocks");
+    w.change(Space::Counts, &pack, None);
+    let w = w.repaired("does not count its 2 blocks");
+    w.change(Space::Counts, &key::count(CONTENT, hash(7)), None);
+    let w = w.repaired("in use and not counted");
+    let pack: Count = w.get(Space::Counts, &pack);
+    assert_eq!(pack.count, 1);
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn stored(f: &Fixture) -> u64 {
 fn delete_begin(f: &Fixture, bytes: &[u8]) -> Vec<BlockHash> {
     let hashes = bytes.iter().map(|&byte| hash(byte)).collect();
     match f.submit(Command::DeleteBegin { content: "content".into(), hashes }) {
-        Ok(Outcome::Deleting(hashes)) => hashes,
+        Ok(Outcome::Deleting(hashes)) => hashes.into_iter().map(|(hash, _)| hash).collect(),
         other => panic!("{other:?}"),
     }
 }
@@ -215,6 +215,7 @@ pub(super) fn a_truncate_does_not_cut_what_came_after_it(f: &Fixture) {
         watermark: Sequence(7),
         data: None,
         was_put: true,
+        packed: None,
         now: f.now(),
     });
     assert!(matches!(done, Ok(Outcome::Done)), "{done:?}");
@@ -305,7 +306,8 @@ pub(super) fn objects_that_nobody_counts_are_condemned(f: &Fixture) {
     let before = stored(f);
     let condemn = |bytes: &[u8]| {
         let found = bytes.iter().map(|&byte| (hash(byte), at(5))).collect();
-        match f.submit(Command::Condemn { content: "content".into(), found }) {
+        let packs = false;
+        match f.submit(Command::Condemn { content: "content".into(), found, packs }) {
             Ok(Outcome::Condemned(hashes)) => hashes,
             other => panic!("{other:?}"),
         }

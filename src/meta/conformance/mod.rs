@@ -7,6 +7,7 @@ mod check;
 mod data;
 mod model;
 mod names;
+mod packs;
 mod readdir;
 mod rename;
 
@@ -16,7 +17,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use vocab::{Attr, BlockHash, BlockIndex, Cookie, Error, InodeId, Sequence, ShareId, Time};
+use vocab::{Attr, BlockHash, BlockIndex, Cookie, Error, InodeId, Packed, Sequence, ShareId, Time};
 
 pub(crate) use check::check;
 pub(crate) use reactor::thread::wait;
@@ -67,6 +68,8 @@ conformance! {
         a_truncate_does_not_cut_what_came_after_it, a_block_of_zeroes_keeps_its_watermark,
         objects_that_nobody_counts_are_condemned, orphans_are_reaped_in_steps,
         gone_inodes_take_nothing, used_and_totals_add_up;
+    packs: a_pack_lives_as_long_as_its_blocks, a_block_moves_to_another_pack,
+        a_damaged_packed_block_is_put_elsewhere, a_pack_being_deleted_takes_no_block;
     model: random_commands_match_the_model;
 }
 
@@ -205,6 +208,28 @@ impl Fixture {
             watermark: Sequence(watermark),
             data: self.store.unflushed(inode),
             was_put,
+            packed: None,
+            now: self.now(),
+        })
+    }
+
+    /// Sets a block that was put in a pack.
+    pub(crate) fn set_packed(
+        &self,
+        inode: InodeId,
+        index: u32,
+        (hash, len): (u8, u32),
+        watermark: u64,
+        packed: Packed,
+    ) -> Result<Outcome, Error> {
+        self.submit(Command::SetBlock {
+            inode,
+            index: BlockIndex(index),
+            block: Some((self::hash(hash), len)),
+            watermark: Sequence(watermark),
+            data: self.store.unflushed(inode),
+            was_put: true,
+            packed: Some(packed),
             now: self.now(),
         })
     }

@@ -1,7 +1,7 @@
 //! The block map of files.
 
 use vocab::{
-    BlockHash, BlockIndex, Error, InodeId, Sequence, Time,
+    BlockHash, BlockIndex, Error, InodeId, Packed, Sequence, Time,
     limits::{BLOCK_BYTES, FILE_BYTES_MAX},
 };
 
@@ -19,7 +19,8 @@ pub(super) struct NewBlock {
     pub(super) index: BlockIndex,
     pub(super) block: Option<(BlockHash, u32)>,
     pub(super) watermark: Sequence,
-    pub(super) was_put: bool,
+    /// It was put: in a pack, or as an object of its own.
+    pub(super) put: Option<Option<Packed>>,
 }
 
 /// `SetBlock`.
@@ -55,12 +56,13 @@ pub(super) fn put_in_vain(
     tx: &mut Tx<'_>,
     id: InodeId,
     (hash, stored_len): (BlockHash, u32),
+    packed: Option<Packed>,
     now: Time,
 ) -> Result<(), Error> {
     let inode: Option<Inode> = tx.get(Space::Inodes, &key::inode(id))?;
     let Some(inode) = inode else { return Ok(()) };
     let content = share(tx, inode.stored.share)?.content;
-    counts::put_in_vain(tx, content, hash, stored_len, now)
+    counts::put_in_vain(tx, content, (hash, stored_len), packed, now)
 }
 
 fn bounds_check(new: &NewBlock) -> Result<(), Error> {
@@ -94,8 +96,8 @@ fn enter(
 ) -> Result<Outcome, Error> {
     let watermark = new.watermark;
     if old.is_some_and(|old| old.watermark >= watermark) {
-        if let (Some((hash, len)), true) = (new.block, new.was_put) {
-            counts::put_in_vain(tx, content, hash, len, now)?;
+        if let (Some(block), Some(packed)) = (new.block, new.put) {
+            counts::put_in_vain(tx, content, block, packed, now)?;
         }
         return Ok(Outcome::Done);
     }
@@ -106,8 +108,8 @@ fn enter(
     let is_same = old.is_some_and(|old| old.names_object() && old.hash == entry.hash);
     if entry.names_object() {
         let up = match is_same {
-            true => counts::keep(tx, content, entry.hash, new.was_put),
-            false => counts::up(tx, content, entry.hash, entry.stored_len, new.was_put),
+            true => counts::keep(tx, content, entry.hash, new.put, now),
+            false => counts::up(tx, content, (entry.hash, entry.stored_len), new.put, now),
         };
         match up? {
             counts::Up::Counted => {}

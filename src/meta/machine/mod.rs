@@ -35,9 +35,10 @@ const PAGE_BYTES: u64 = 4096;
 pub(crate) fn apply(tx: &mut Tx<'_>, command: &Command) -> Result<Outcome, Error> {
     let done = tx.attempt(|tx| dispatch(tx, command));
     if done.as_ref().err() == Some(&Error::Stale)
-        && let Command::SetBlock { inode, block: Some(block), was_put: true, now, .. } = command
+        && let Command::SetBlock { inode, block: Some(block), was_put: true, packed, now, .. } =
+            command
     {
-        tx.attempt(|tx| blocks::put_in_vain(tx, *inode, *block, *now))?;
+        tx.attempt(|tx| blocks::put_in_vain(tx, *inode, *block, *packed, *now))?;
     }
     done
 }
@@ -62,17 +63,20 @@ fn dispatch(tx: &mut Tx<'_>, command: &Command) -> Result<Outcome, Error> {
         }
         Command::FlushData { inode, data } => data::flush(tx, *inode, *data),
         Command::Seal { inode, sequence } => data::seal(tx, *inode, *sequence),
-        Command::SetBlock { inode, index, block, watermark, data, was_put, now } => {
+        Command::SetBlock { inode, index, block, watermark, data, was_put, packed, now } => {
             let new = blocks::NewBlock {
                 index: *index,
                 block: *block,
                 watermark: *watermark,
-                was_put: *was_put,
+                put: was_put.then_some(*packed),
             };
             blocks::set(tx, *inode, &new, *data, *now)
         }
         Command::Reap { inode, blocks_max, now } => reap::reap(tx, *inode, *blocks_max, *now),
-        Command::Condemn { content, found } => counts::condemn_found(tx, content, found),
+        Command::Condemn { content, found, packs } => {
+            counts::condemn_found(tx, content, found, *packs)
+        }
+        Command::Move { content, moves, now } => counts::move_all(tx, content, moves, *now),
         Command::MarkDamaged { content, hash, is_damaged } => {
             counts::mark(tx, content, *hash, *is_damaged)
         }

@@ -4,7 +4,7 @@
 //! old one stays readable. `FORMAT.md` draws them, and the golden file holds their bytes.
 
 use vocab::{
-    Attr, BlockHash, Cookie, Device, FileKind, InodeId, Sequence, ShareId, Time,
+    Attr, BlockHash, Cookie, Device, FileKind, InodeId, PackId, Packed, Sequence, ShareId, Time,
     limits::BLOCK_BYTES,
 };
 use zerocopy::{
@@ -14,11 +14,11 @@ use zerocopy::{
 
 use super::{
     Body, CookieEntry, Count, CountState, Counters, DirectoryBody, Format, Garbage, Inode,
-    MapEntry, NameEntry, Number, Record, RegularBody, Share, ShareTotals,
+    MapEntry, NameEntry, Number, Record, RegularBody, Role, Share, ShareTotals,
 };
 use crate::{ShareRoot, key::ContentId};
 
-/// Version of every layout below.
+/// Version of every layout below, unless its name says another.
 const VERSION: u8 = 1;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
@@ -88,6 +88,22 @@ struct CountV1 {
     stored_len: U32,
     count: U64,
     since: TimeV1,
+}
+
+/// A count that has to do with a pack; the others are written as before.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct CountV2 {
+    version: u8,
+    state: u8,
+    role: u8,
+    zero: u8,
+    stored_len: U32,
+    count: U64,
+    since: TimeV1,
+    pack: [u8; 32],
+    at: U32,
+    bytes: U64,
 }
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -261,35 +277,69 @@ impl Record for MapEntry {
 
 impl Record for Count {
     fn encode(&self) -> Box<[u8]> {
+        let (role, packed, bytes, left) = match self.role {
+            Role::Own => (0, None, 0, Time::default()),
+            Role::Packed(packed) => (1, Some(packed), packed.bytes.into(), Time::default()),
+            Role::Pack { bytes, left } => (2, None, bytes, left),
+        };
         let (state, since) = match self.state {
-            CountState::Live => (0, Time::default()),
+            CountState::Live => (0, left),
             CountState::Condemned(since) => (1, since),
             CountState::Deleting(since) => (2, since),
-            CountState::Damaged => (3, Time::default()),
+            CountState::Damaged => (3, left),
         };
-        CountV1 {
-            version: VERSION,
+        let (stored_len, count) = (self.stored_len.into(), self.count.into());
+        let since = since.into();
+        if role == 0 {
+            return CountV1 { version: VERSION, state, stored_len, count, since }.as_bytes().into();
+        }
+        CountV2 {
+            version: 2,
             state,
-            stored_len: self.stored_len.into(),
-            count: self.count.into(),
-            since: since.into(),
+            role,
+            zero: 0,
+            stored_len,
+            count,
+            since,
+            pack: packed.map_or([0; 32], |packed| packed.pack.0.0),
+            at: packed.map_or(0, |packed| packed.at).into(),
+            bytes: bytes.into(),
         }
         .as_bytes()
         .into()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, Garbage> {
-        let raw = versioned(CountV1::ref_from_bytes(bytes).ok(), |raw| raw.version)?;
-        let since = raw.since.check()?;
-        let count = raw.count.get();
-        let state = match (raw.state, count) {
-            (0, 1..) => CountState::Live,
-            (1, 0) => CountState::Condemned(since),
-            (2, 0) => CountState::Deleting(since),
-            (3, 1..) => CountState::Damaged,
+        if bytes.first() == Some(&VERSION) {
+            let raw = CountV1::ref_from_bytes(bytes).map_err(|_| Garbage)?;
+            let (count, since) = (raw.count.get(), raw.since.check()?);
+            let state = count_state(raw.state, count, since)?;
+            return Ok(Self { count, stored_len: raw.stored_len.get(), state, role: Role::Own });
+        }
+        let raw = CountV2::ref_from_bytes(bytes).ok().filter(|raw| raw.version == 2);
+        let raw = raw.ok_or(Garbage)?;
+        let (count, since) = (raw.count.get(), raw.since.check()?);
+        let (bytes, stored_len) = (raw.bytes.get(), raw.stored_len.get());
+        let role = match raw.role {
+            1 => Role::Packed(Packed {
+                pack: PackId(BlockHash(raw.pack)),
+                at: raw.at.get(),
+                bytes: bytes.try_into().map_err(|_| Garbage)?,
+            }),
+            2 => Role::Pack { bytes, left: since },
             _ => return Err(Garbage),
         };
-        Ok(Self { count, stored_len: raw.stored_len.get(), state })
+        Ok(Self { count, stored_len, state: count_state(raw.state, count, since)?, role })
+    }
+}
+
+fn count_state(state: u8, count: u64, since: Time) -> Result<CountState, Garbage> {
+    match (state, count) {
+        (0, 1..) => Ok(CountState::Live),
+        (1, 0) => Ok(CountState::Condemned(since)),
+        (2, 0) => Ok(CountState::Deleting(since)),
+        (3, 1..) => Ok(CountState::Damaged),
+        _ => Err(Garbage),
     }
 }
 

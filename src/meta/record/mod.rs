@@ -2,7 +2,9 @@
 
 mod layout;
 
-use vocab::{Attr, BlockHash, BlockIndex, Cookie, FileKind, InodeId, Sequence, ShareId, Time};
+use vocab::{
+    Attr, BlockHash, BlockIndex, Cookie, FileKind, InodeId, Packed, Sequence, ShareId, Time,
+};
 
 use crate::{BlockEntry, ShareRoot, command::DataState, key::ContentId};
 
@@ -85,12 +87,30 @@ pub(crate) struct MapEntry {
     pub(crate) watermark: Sequence,
 }
 
-/// A stored block and how many map entries name it.
+/// A stored block and how many map entries name it; or a pack and how many blocks rest in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Count {
     pub(crate) count: u64,
+    /// 0 for a pack.
     pub(crate) stored_len: u32,
     pub(crate) state: CountState,
+    pub(crate) role: Role,
+}
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A block with an object of its own.
+    Own,
+    /// A block in a pack.
+    Packed(Packed),
+    /// A pack.
+    Pack {
+        /// Bytes of the blocks that rest in it, as stored.
+        bytes: u64,
+        /// When a block last left it.
+        left: Time,
+    },
 }
 
 /// Whether the block's object stays.

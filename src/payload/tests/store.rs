@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use blocks::{BlockKey, Boxed, Listed, Memory, Put, Store, StoreError};
+use blocks::{BlockKey, Boxed, Kind, Listed, Memory, Put, Store, StoreError};
 use bytes::Bytes;
 use reactor::rng::Rng;
 use vocab::{BlockHash, StoreId};
@@ -33,7 +33,9 @@ pub(crate) struct Faulty {
 impl Faulty {
     pub(crate) fn objects(&self, domain: StoreId) -> usize {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(self.memory.list(domain, None, usize::MAX)).unwrap().0.len()
+        let list = |kind| self.memory.list(domain, kind, None, usize::MAX);
+        let count = |kind| runtime.block_on(list(kind)).unwrap().0.len();
+        count(Kind::Block) + count(Kind::Pack)
     }
 
     async fn rest(&self) {
@@ -104,11 +106,12 @@ impl Store for Faulty {
     fn list<'a>(
         &'a self,
         domain: StoreId,
+        kind: Kind,
         after: Option<BlockHash>,
         max: usize,
     ) -> Boxed<'a, Result<(Vec<Listed>, bool), StoreError>> {
         self.lists.fetch_add(1, SeqCst);
-        self.memory.list(domain, after, max)
+        self.memory.list(domain, kind, after, max)
     }
 
     fn put_named<'a>(&'a self, name: &'a str, object: Bytes) -> Boxed<'a, Result<(), StoreError>> {

@@ -102,6 +102,7 @@ async fn set_block(store: Store, inode: InodeId, n: u64) {
         watermark: vocab::Sequence(1),
         data: None,
         was_put: true,
+        packed: None,
         now: reactor::clock::wall(),
     };
     store.submit(command).await.expect("set");

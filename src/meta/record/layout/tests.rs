@@ -1,7 +1,9 @@
 //! The bytes of every value, old and new, and what is refused.
 
 use reactor::rng::Rng;
-use vocab::{Attr, BlockHash, Cookie, Device, FileKind, InodeId, Sequence, ShareId, Time};
+use vocab::{
+    Attr, BlockHash, Cookie, Device, FileKind, InodeId, PackId, Packed, Sequence, ShareId, Time,
+};
 
 use super::{Garbage, Record};
 use crate::{
@@ -9,7 +11,7 @@ use crate::{
     key::ContentId,
     record::{
         Body, CookieEntry, Count, CountState, Counters, DirectoryBody, Format, Inode, MapEntry,
-        NameEntry, Number, RegularBody, Share, ShareTotals,
+        NameEntry, Number, RegularBody, Role, Share, ShareTotals,
     },
 };
 
@@ -79,7 +81,16 @@ fn map_entry() -> MapEntry {
 
 fn count(state: CountState) -> Count {
     let count = if state == CountState::Live { 3 } else { 0 };
-    Count { count, stored_len: 777, state }
+    Count { count, stored_len: 777, state, role: Role::Own }
+}
+
+fn packed(state: CountState) -> Count {
+    let packed = Packed { pack: PackId(BlockHash([0xcd; 32])), at: 112, bytes: 5000 };
+    Count { role: Role::Packed(packed), ..count(state) }
+}
+
+fn pack(state: CountState) -> Count {
+    Count { stored_len: 0, role: Role::Pack { bytes: 1 << 33, left: AT }, ..count(state) }
 }
 
 fn share() -> Share {
@@ -138,6 +149,10 @@ fn values_keep_their_bytes() {
     check("count-live", &count(CountState::Live), s);
     check("count-condemned", &count(CountState::Condemned(AT)), s);
     check("count-deleting", &count(CountState::Deleting(AT)), s);
+    check("count-packed", &packed(CountState::Live), s);
+    check("count-packed-condemned", &packed(CountState::Condemned(AT)), s);
+    check("count-pack", &pack(CountState::Live), s);
+    check("count-pack-condemned", &pack(CountState::Condemned(AT)), s);
     check("share", &share(), s);
     check("format", &Format { version: 1, store: u64::MAX - 1 }, s);
     let counters = Counters { inode: InodeId(2), share: ShareId(1), content: ContentId(1) };
