@@ -180,7 +180,7 @@ mod tests {
     use vocab::{StoreId, limits::FRAME_BYTES};
 
     use super::*;
-    use crate::{BlockKey, Codec, Content, Memory, Plain, Store, StoreError};
+    use crate::{BlockKey, Codec, Content, Memory, Plain, StoreError};
 
     const DOMAIN: StoreId = StoreId(3);
     const PACK: PackId = PackId(BlockHash([0x77; 32]));
