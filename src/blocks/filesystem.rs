@@ -145,8 +145,11 @@ impl Store for Filesystem {
             match fs::remove_file(&path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => Err(classify(&path, &error)),
                 _ => {
-                    // The folder goes with its last file, and stays otherwise.
-                    drop(path.parent().map(fs::remove_dir));
+                    let dir = path.parent().expect("below the root");
+                    // The folder goes with its last file, and stays otherwise. Nobody believes in
+                    // it from before it goes: see `place`.
+                    shared.synced().remove(dir);
+                    drop(fs::remove_dir(dir));
                     Ok(())
                 }
             }
@@ -207,9 +210,14 @@ impl Shared {
     /// Puts a file over whatever is there.
     fn place(&self, path: &Path, object: &[u8]) -> Result<(), StoreError> {
         let dir = path.parent().expect("below the root");
-        self.make_dir(dir)?;
-        self.write(path, object)?;
-        sync_dir(dir)
+        loop {
+            self.make_dir(dir)?;
+            match self.write(path, object).and_then(|()| sync_dir(dir)) {
+                // Its last file was removed just now, and the folder with it.
+                Err(_) if !dir.exists() => drop(self.synced().remove(dir)),
+                done => return done,
+            }
+        }
     }
 
     /// Writes and syncs a file under a temporary name, then gives it its own.

@@ -159,4 +159,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     fn probe(&self) -> Boxed<'_, Result<Vec<String>, StoreError>>;
     /// Bytes free, where that means anything.
     fn bytes_free(&self) -> Option<u64>;
+    /// Whether it outlives its process.
+    fn is_lasting(&self) -> bool {
+        true
+    }
 }

@@ -158,4 +158,8 @@ impl Store for Memory {
     fn bytes_free(&self) -> Option<u64> {
         None
     }
+
+    fn is_lasting(&self) -> bool {
+        false
+    }
 }
