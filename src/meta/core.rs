@@ -7,6 +7,7 @@ use vocab::{Attr, Cookie, Error, FileKind, InodeId, StoreId};
 
 use crate::{
     DirPage,
+    capture::Captures,
     engine::{Batch, Engine, Fault, Space, View, journal::Journal, lsm::Lsm, memory::Memory},
     key,
     names::{NAMES_MAX, Names},
@@ -27,6 +28,7 @@ pub(crate) struct Core {
     pub(crate) engine: Box<dyn Engine>,
     pub(crate) table: Table,
     pub(crate) names: Names,
+    pub(crate) captures: Captures,
 }
 
 impl Core {
@@ -40,6 +42,7 @@ impl Core {
             engine,
             table: Table::new(seed),
             names: Names::new(seed, NAMES_MAX),
+            captures: Captures::default(),
         })
     }
 

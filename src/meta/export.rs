@@ -1,7 +1,8 @@
 //! All pairs of a store as a stream of parts, and a store made from such a stream.
 //!
 //! A part is whole pairs one after another: space `u8`, length of the key `u32`, length of the
-//! value `u32`, both little-endian, key, value. Whoever keeps parts sees to their checksums.
+//! value `u32`, both little-endian, key, value. In a delta the length of the value may be
+//! `u32::MAX`: the key goes. Whoever keeps parts sees to their checksums.
 
 use std::path::Path;
 
@@ -9,13 +10,15 @@ use vocab::Error;
 
 use crate::{
     core,
-    engine::{Batch, Engine, SPACES, View},
+    engine::{Batch, Engine, SPACES, Space, View},
     tx::io,
 };
 
 /// Bytes of a part, about.
 const PART_BYTES: usize = 4 << 20;
 const HEAD_BYTES: usize = 9;
+/// Stands for the length of a value that goes.
+const GONE: u32 = u32::MAX;
 
 /// Shows all pairs of a view in parts until `take` says `false`; how many pairs there were.
 pub(crate) fn export(view: &dyn View, take: &mut dyn FnMut(Vec<u8>) -> bool) -> Result<u64, Error> {
@@ -23,11 +26,7 @@ pub(crate) fn export(view: &dyn View, take: &mut dyn FnMut(Vec<u8>) -> bool) -> 
     let (mut pairs, mut is_wanted) = (0, true);
     for space in SPACES {
         let scanned = view.scan(space, &[], &[0xff; 64], &mut |key, value| {
-            part.push(space as u8);
-            part.extend_from_slice(&len(key).to_le_bytes());
-            part.extend_from_slice(&len(value).to_le_bytes());
-            part.extend_from_slice(key);
-            part.extend_from_slice(value);
+            pair(&mut part, space, key, Some(value));
             pairs += 1;
             if part.len() >= PART_BYTES {
                 is_wanted = take(std::mem::take(&mut part));
@@ -45,7 +44,17 @@ pub(crate) fn export(view: &dyn View, take: &mut dyn FnMut(Vec<u8>) -> bool) -> 
     Ok(pairs)
 }
 
-/// Makes a store of the LSM from parts. What is there must be empty.
+/// Adds a pair, or a key that goes.
+pub(crate) fn pair(part: &mut Vec<u8>, space: Space, key: &[u8], value: Option<&[u8]>) {
+    part.push(space as u8);
+    part.extend_from_slice(&len(key).to_le_bytes());
+    part.extend_from_slice(&value.map_or(GONE, len).to_le_bytes());
+    part.extend_from_slice(key);
+    part.extend_from_slice(value.unwrap_or_default());
+}
+
+/// Makes a store of the LSM from parts, and from the deltas that follow them, in order. What is
+/// there must be empty. How many pairs and changes there were.
 ///
 /// # Errors
 /// In words for the operator.
@@ -70,6 +79,7 @@ pub fn import(
     while let Some(part) = parts()? {
         pairs += enter(&*engine, &part).map_err(|why| format!("{shown}: {why}"))?;
     }
+    engine.sync().map_err(|fault| format!("{shown}: {}", fault.0))?;
     Ok(pairs)
 }
 
@@ -82,14 +92,21 @@ fn enter(engine: &dyn Engine, part: &[u8]) -> Result<u64, String> {
         let number = |at: usize| u32::from_le_bytes(head[at..at + 4].try_into().expect("4 bytes"));
         let space = SPACES.get(usize::from(head[0])).ok_or("a pair of an unknown space")?;
         let (key, more) = more.split_at_checked(number(1) as usize).ok_or_else(broken)?;
-        let (value, more) = more.split_at_checked(number(5) as usize).ok_or_else(broken)?;
-        batch.changes_mut(*space).insert(key.into(), Some(value.into()));
+        let (value, more) = match number(5) {
+            GONE => (None, more),
+            len => {
+                let (value, more) = more.split_at_checked(len as usize).ok_or_else(broken)?;
+                (Some(value.into()), more)
+            }
+        };
+        batch.changes_mut(*space).insert(key.into(), value);
         (rest, pairs) = (more, pairs + 1);
     }
-    engine.commit(&batch).and_then(|()| engine.sync()).map_err(|fault| fault.0)?;
+    engine.commit(&batch).map_err(|fault| fault.0)?;
     Ok(pairs)
 }
 
 fn len(bytes: &[u8]) -> u32 {
-    u32::try_from(bytes.len()).expect("keys and values are short")
+    let len = u32::try_from(bytes.len()).ok().filter(|&len| len < GONE);
+    len.expect("keys and values are short")
 }

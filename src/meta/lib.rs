@@ -4,6 +4,7 @@
 
 pub mod command;
 
+mod capture;
 mod check;
 #[cfg(test)]
 mod conformance;
@@ -30,6 +31,7 @@ use vocab::{
     StoreId, Time,
 };
 
+pub use capture::{Capture, Delta};
 pub use check::{Checked, Finding, User};
 use command::{Command, DataState, Outcome};
 use core::Core;
@@ -488,12 +490,40 @@ impl Store {
     }
 
     /// Shows all keys and values of one view of the store in parts ([`import`] takes them), until
-    /// `take` says `false`; how many pairs there were. Blocking: on a plain thread.
+    /// `take` says `false`; how many pairs there were. `begun` is told the view's moment: blocks
+    /// that it refers to are let go of then or later. Blocking: on a plain thread.
     ///
     /// # Errors
     /// `Io`; `Stopping` when it was ended early.
-    pub fn export(&self, take: &mut dyn FnMut(Vec<u8>) -> bool) -> Result<u64, Error> {
-        self.core().read(|view| export::export(view, take))
+    pub fn export(
+        &self,
+        begun: impl FnOnce(Time),
+        take: &mut dyn FnMut(Vec<u8>) -> bool,
+    ) -> Result<u64, Error> {
+        let (time, view) = {
+            let mut captures = self.core().captures.lock();
+            (captures.mark(), self.core().engine.view())
+        };
+        begun(time);
+        export::export(&*view, take)
+    }
+
+    /// Blocks are let go of now or later: before anything that an earlier life left undone is done,
+    /// for a checkpoint of that life may name them.
+    pub fn mark(&self) {
+        self.core().captures.lock().mark();
+    }
+
+    /// Keeps what is committed from now on, at most about so many bytes.
+    #[must_use]
+    pub fn capture(&self, bytes_max: usize) -> Capture {
+        Capture::new(&self.threads, bytes_max)
+    }
+
+    /// Whether it outlives its process.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        self.core().engine.is_lasting()
     }
 
     /// Ends the threads once what was submitted is durable.

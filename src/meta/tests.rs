@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// A command that makes a file or, now and then, something else.
-fn random_command(rng: &mut Rng, step: u64) -> Command {
+pub(crate) fn random_command(rng: &mut Rng, step: u64) -> Command {
     let inode = InodeId(2 + rng.below(20));
     let dir = InodeId(2 + rng.below(5));
     let name = format!("{}", rng.below(12)).into_bytes().into_boxed_slice();
@@ -188,6 +188,10 @@ impl Engine for Shared {
             return Err(Fault("the disk is gone".into()));
         }
         Ok(())
+    }
+
+    fn is_lasting(&self) -> bool {
+        true
     }
 }
 

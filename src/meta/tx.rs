@@ -2,7 +2,7 @@
 //!
 //! Invariant: a command that failed leaves no trace.
 
-use vocab::Error;
+use vocab::{Error, Time};
 
 use crate::{
     engine::{Batch, Fault, Space, View, Visit},
@@ -16,6 +16,8 @@ type Before = Option<Option<Box<[u8]>>>;
 pub(crate) struct Tx<'a> {
     view: &'a dyn View,
     batch: Batch,
+    /// No block is let go of before this moment.
+    let_go_from: Time,
     undo: Vec<(Space, Box<[u8]>, Before)>,
 }
 
@@ -77,7 +79,18 @@ fn corrupt(space: Space, key: &[u8]) -> Error {
 
 impl<'a> Tx<'a> {
     pub(crate) fn new(view: &'a dyn View) -> Self {
-        Self { view, batch: Batch::default(), undo: Vec::new() }
+        let let_go_from = Time::default();
+        Self { view, batch: Batch::default(), let_go_from, undo: Vec::new() }
+    }
+
+    /// Has blocks that are let go of say so with this moment at least.
+    pub(crate) fn let_go_from(self, moment: Time) -> Self {
+        Self { let_go_from: moment, ..self }
+    }
+
+    /// When a block is let go of for which a command says this.
+    pub(crate) fn let_go(&self, at: Time) -> Time {
+        at.max(self.let_go_from)
     }
 
     /// Runs one command; takes back what it changed when it fails.

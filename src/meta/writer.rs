@@ -6,12 +6,12 @@
 
 use crossbeam::channel::Receiver;
 use reactor::oneshot;
-use vocab::{Attr, Error, FileKind};
+use vocab::{Attr, Error, FileKind, Time};
 
 use crate::{
     command::{Command, Outcome},
     core::{Core, own},
-    engine::{Batch, Space},
+    engine::{Batch, Fault, Space},
     key, machine,
     record::{Inode, NameEntry},
     tx::{Tx, io},
@@ -117,11 +117,15 @@ impl<'a> Writer<'a> {
         if self.is_failed {
             return commands.iter().map(|_| Err(Error::Io)).collect();
         }
-        let (mut answers, batch) = self.compute(commands);
+        let (mut answers, batch, committed) = self.commit(commands);
         if batch.is_empty() {
             return answers;
         }
-        if let Err(fault) = self.core.store(&batch).await {
+        let done = match committed {
+            Ok(()) => self.core.engine.synced().await,
+            failed => failed,
+        };
+        if let Err(fault) = done {
             io(fault);
             trace::error!(
                 "the metadata store `{}` is read-only from here on: its last changes may not be on \
@@ -132,15 +136,27 @@ impl<'a> Writer<'a> {
             return commands.iter().map(|_| Err(Error::Io)).collect();
         }
         self.publish(&batch);
+        self.core.captures.lock().record(batch);
         for outcome in answers.iter_mut().flatten() {
             self.refresh(outcome);
         }
         answers
     }
 
-    fn compute(&self, commands: &[Command]) -> (Vec<Answer>, Batch) {
+    /// Applies and commits in one step, which no view of a capture or an export splits.
+    fn commit(&self, commands: &[Command]) -> (Vec<Answer>, Batch, Result<(), Fault>) {
+        let captures = self.core.captures.lock();
+        let (answers, batch) = self.compute(commands, captures.let_go_from());
+        let committed = match batch.is_empty() {
+            true => Ok(()),
+            false => self.core.engine.commit(&batch),
+        };
+        (answers, batch, committed)
+    }
+
+    fn compute(&self, commands: &[Command], let_go_from: Time) -> (Vec<Answer>, Batch) {
         let view = self.core.engine.view();
-        let mut tx = Tx::new(&*view);
+        let mut tx = Tx::new(&*view).let_go_from(let_go_from);
         let apply = |command| machine::apply(&mut tx, command);
         let answers = commands.iter().map(apply).collect();
         (answers, tx.into_batch())

@@ -95,6 +95,7 @@ impl Slice {
         }
         let starts = {
             let mut state = self.state.borrow_mut();
+            state.wake_settling();
             let pressure = state.queue.pressure(self.wal.bytes_live(), self.wal.bytes_max());
             state.starts(clock::monotonic(), pressure)
         };
@@ -119,7 +120,11 @@ impl Slice {
 
     async fn upload(self: Rc<Self>, (id, index): Block, seat: Seat, is_urgent: bool) {
         let done = self.upload_once(id, index, is_urgent).await;
+        let is_stored = matches!(done, Done::Stored { .. });
         self.finish(id, index, &seat, done);
+        if is_stored {
+            self.anchor(id);
+        }
         self.pump_soon();
     }
 
@@ -309,7 +314,7 @@ impl Slice {
     }
 
     /// Brings the engine up to the file's data state, the log first.
-    async fn flush(&self, id: FileId) -> Result<(), Error> {
+    pub(crate) async fn flush(&self, id: FileId) -> Result<(), Error> {
         self.note_late(id).await?;
         let (meta, last, data) = {
             let state = self.state.borrow();
@@ -370,8 +375,12 @@ impl State {
                 self.queue.ready(&file.place.content_name, block);
             }
         }
-        let is_urgent = pressure != Pressure::None;
+        let wanted = self.wanted();
+        let is_urgent = pressure != Pressure::None || !wanted.is_empty();
         let mut starts = Starts { is_urgent, ..Starts::default() };
+        for block in wanted {
+            self.start_block(block, now, &mut starts);
+        }
         for oldest in self.queue.oldest(pressure, OLDEST_MAX) {
             match oldest {
                 Ok(block) => self.start_block(block, now, &mut starts),
@@ -456,6 +465,9 @@ impl State {
         file.flushed(flushed);
         file.map_set(index, stored.entry, watermark);
         self.dirty_changed(risk, before, after);
+        if let Some(risk) = risk {
+            self.risks.arrived(risk, before - after, since);
+        }
         if let Some(born) = born {
             self.rests(risk, born, index);
         }

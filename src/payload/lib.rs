@@ -14,6 +14,7 @@ mod layout;
 mod memory;
 mod read;
 mod recover;
+mod remote;
 mod remove;
 mod risk;
 mod slice;
@@ -279,7 +280,8 @@ impl Payload {
     /// Makes all that was written to the file as durable as `grade` says.
     ///
     /// # Errors
-    /// `SyncFailed`, `Stopping`; `NotSupported` for a grade that is not offered.
+    /// `SyncFailed`, `Stopping`; `NotSupported` for a grade that is not offered; for `remote` also
+    /// `Busy` while the content store is away, and `Stale`.
     pub async fn commit(
         &self,
         place: &Place,
@@ -288,10 +290,10 @@ impl Payload {
     ) -> Result<Durable, Error> {
         let (slice, home) = self.home(place, inode);
         if home.remote.is_current() {
-            return self.slice(slice)?.durable(grade).await;
+            return self.slice(slice)?.durable(place, inode, grade).await;
         }
-        let this = self.clone();
-        away(home, async move || this.slice(slice)?.durable(grade).await).await
+        let (this, place) = (self.clone(), place.clone());
+        away(home, async move || this.slice(slice)?.durable(&place, inode, grade).await).await
     }
 
     /// Sets the length; as durable as `grade` says when it answers. The attributes before and

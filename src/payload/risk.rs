@@ -1,4 +1,5 @@
-//! What a power cut would take now, and what a lost disk would: by share, with its age.
+//! What would be lost now that the share is to keep: by share, with its age. For `remote` that is
+//! what is not in the content store together with its metadata, else what a power cut would take.
 //!
 //! Invariants: `unsynced` has every record that no sync of this slice covers, in steps that no sync
 //! splits, so that the sums are exact; `waiting` has every dirty block with the time of its oldest
@@ -6,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use vocab::{BlockIndex, Sequence, ShareId, StoreId, Time};
+use vocab::{BlockIndex, Sequence, ShareId, StoreId, Time, durable::Grade};
 
 /// What of a share is where it can still be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,9 +16,10 @@ pub struct ShareRisk {
     pub store: StoreId,
     /// The share.
     pub share: ShareId,
-    /// Bytes written and not synced: a power cut loses them.
+    /// Bytes written and not synced: a power cut loses them. For `remote`: not in the content store
+    /// or not in a checkpoint or delta there; the loss of this site loses them.
     pub bytes_at_risk: u64,
-    /// When the oldest of them came.
+    /// When the oldest of them came, or arrived in the content store.
     pub unsynced_since: Option<Time>,
     /// Bytes that the content store does not have: the loss of this machine loses them.
     pub bytes_not_uploaded: u64,
@@ -44,6 +46,11 @@ struct Risk {
     unsynced: VecDeque<Step>,
     dirty_bytes: u64,
     waiting: BTreeMap<(Sequence, BlockIndex), Time>,
+    is_remote: bool,
+    /// Arrived in the content store while `remote`, and not known to be in a checkpoint or delta.
+    afloat: VecDeque<(u64, u64, Time)>,
+    arrivals: u64,
+    is_anchoring: bool,
 }
 
 /// Records that the same syncs cover.
@@ -59,8 +66,17 @@ impl Risks {
     pub(crate) fn index(&mut self, store: StoreId, share: ShareId) -> RiskIndex {
         let at = self.shares.iter().position(|one| (one.store, one.share) == (store, share));
         RiskIndex(at.unwrap_or_else(|| {
-            let (unsynced, waiting) = (VecDeque::new(), BTreeMap::new());
-            self.shares.push(Risk { store, share, unsynced, dirty_bytes: 0, waiting });
+            self.shares.push(Risk {
+                store,
+                share,
+                unsynced: VecDeque::new(),
+                dirty_bytes: 0,
+                waiting: BTreeMap::new(),
+                is_remote: false,
+                afloat: VecDeque::new(),
+                arrivals: 0,
+                is_anchoring: false,
+            });
             self.shares.len() - 1
         }))
     }
@@ -105,6 +121,44 @@ impl Risks {
         self.shares[at.0].waiting.remove(&(born, index));
     }
 
+    // For `remote`.
+
+    /// A share is to be that durable from now on.
+    pub(crate) fn set_grade(&mut self, store: StoreId, share: ShareId, grade: Grade) {
+        let at = self.index(store, share);
+        self.shares[at.0].is_remote = grade == Grade::Remote;
+    }
+
+    /// Bytes that were dirty since then are in stored blocks now.
+    pub(crate) fn arrived(&mut self, at: RiskIndex, bytes: u64, since: Time) {
+        let share = &mut self.shares[at.0];
+        if share.is_remote && bytes > 0 {
+            share.arrivals += 1;
+            share.afloat.push_back((share.arrivals, bytes, since));
+        }
+    }
+
+    /// Whether somebody is to see to what has arrived, who calls [`Risks::end_anchoring`] then.
+    pub(crate) fn begin_anchoring(&mut self, at: RiskIndex) -> bool {
+        let share = &mut self.shares[at.0];
+        !share.afloat.is_empty() && !std::mem::replace(&mut share.is_anchoring, true)
+    }
+
+    pub(crate) fn end_anchoring(&mut self, at: RiskIndex) {
+        self.shares[at.0].is_anchoring = false;
+    }
+
+    /// The last arrival that is not anchored.
+    pub(crate) fn afloat(&self, at: RiskIndex) -> Option<u64> {
+        self.shares[at.0].afloat.back().map(|(arrival, ..)| *arrival)
+    }
+
+    /// What arrived up to then is in a checkpoint or delta.
+    pub(crate) fn anchored(&mut self, at: RiskIndex, upto: u64) {
+        let afloat = &mut self.shares[at.0].afloat;
+        while afloat.pop_front_if(|(arrival, ..)| *arrival <= upto).is_some() {}
+    }
+
     /// When the oldest record that no sync covers came, of all shares.
     pub(crate) fn unsynced_since(&self) -> Option<Time> {
         self.shares.iter().filter_map(|share| Some(share.unsynced.front()?.since)).min()
@@ -112,13 +166,25 @@ impl Risks {
 
     /// For metrics and status.
     pub(crate) fn shown(&self) -> Vec<ShareRisk> {
-        let shown = |share: &Risk| ShareRisk {
-            store: share.store,
-            share: share.share,
-            bytes_at_risk: share.unsynced.iter().map(|step| step.bytes).sum(),
-            unsynced_since: share.unsynced.front().map(|step| step.since),
-            bytes_not_uploaded: share.dirty_bytes,
-            not_uploaded_since: share.waiting.first_key_value().map(|(_, &since)| since),
+        let shown = |share: &Risk| {
+            let not_uploaded_since = share.waiting.first_key_value().map(|(_, &since)| since);
+            let afloat: u64 = share.afloat.iter().map(|(_, bytes, _)| bytes).sum();
+            let afloat_since = share.afloat.iter().map(|(.., since)| *since);
+            let (bytes_at_risk, unsynced_since) = match share.is_remote {
+                true => (share.dirty_bytes + afloat, afloat_since.chain(not_uploaded_since).min()),
+                false => (
+                    share.unsynced.iter().map(|step| step.bytes).sum(),
+                    share.unsynced.front().map(|step| step.since),
+                ),
+            };
+            ShareRisk {
+                store: share.store,
+                share: share.share,
+                bytes_at_risk,
+                unsynced_since,
+                bytes_not_uploaded: share.dirty_bytes,
+                not_uploaded_since,
+            }
         };
         self.shares.iter().map(shown).collect()
     }
@@ -166,6 +232,37 @@ mod tests {
         risks.synced(Sequence(4));
         assert_eq!(now(&risks), [(160, Some(at(5))), (0, None)]);
         assert_eq!(risks.unsynced_since(), Some(at(5)));
+    }
+
+    #[test]
+    fn remote_is_at_risk_until_the_metadata_has_followed() {
+        let mut risks = Risks::default();
+        let share = risks.index(StoreId(1), ShareId(1));
+        risks.set_grade(StoreId(1), ShareId(1), Grade::Remote);
+        risks.appended(share, Sequence(1), 100, at(1));
+        risks.dirty(share, 0, 100);
+        risks.waits(share, Sequence(1), BlockIndex(7), at(1));
+        let now = |risks: &Risks| {
+            let shown = risks.shown()[0];
+            (shown.bytes_at_risk, shown.unsynced_since, shown.bytes_not_uploaded)
+        };
+        risks.synced(Sequence(1));
+        assert_eq!(now(&risks), (100, Some(at(1)), 100), "a sync is not enough");
+        risks.dirty(share, 100, 30);
+        risks.arrived(share, 70, at(2));
+        assert_eq!(now(&risks), (100, Some(at(1)), 30));
+        assert!(risks.begin_anchoring(share) && !risks.begin_anchoring(share));
+        let upto = risks.afloat(share).unwrap();
+        risks.dirty(share, 30, 0);
+        risks.waits_no_more(share, Sequence(1), BlockIndex(7));
+        risks.arrived(share, 30, at(3));
+        risks.anchored(share, upto);
+        assert_eq!(now(&risks), (30, Some(at(3)), 0));
+        risks.set_grade(StoreId(1), ShareId(1), Grade::Local);
+        assert_eq!(now(&risks), (0, None, 0));
+        risks.anchored(share, risks.afloat(share).unwrap());
+        risks.end_anchoring(share);
+        assert!(!risks.begin_anchoring(share), "nothing is afloat");
     }
 
     #[test]

@@ -26,10 +26,11 @@ use vocab::{
 use wal::Wal;
 
 use crate::{
-    Place,
+    Payload, Place,
     counters::Counters,
     fetch::Flight,
     file::File,
+    remote::Settling,
     risk::{RiskIndex, Risks},
     upload_queue::Queue,
 };
@@ -75,6 +76,7 @@ pub(crate) struct State {
     pub(crate) foreign: Vec<Bytes>,
     pub(crate) dirty_bytes: u64,
     pub(crate) risks: Risks,
+    pub(crate) settling: Settling,
     /// Files to be reaped, and tasks that do it.
     pub(crate) reaping: VecDeque<(Place, InodeId)>,
     pub(crate) reapers: u32,
@@ -100,6 +102,7 @@ impl Slice {
             foreign: Vec::new(),
             dirty_bytes: 0,
             risks: Risks::default(),
+            settling: Settling::default(),
             reaping: VecDeque::new(),
             reapers: 0,
         };
@@ -126,12 +129,18 @@ impl Slice {
         Ok(durable)
     }
 
-    /// Makes everything appended so far as durable as asked for.
-    pub(crate) async fn durable(&self, grade: Grade) -> Result<Durable, Error> {
+    /// Makes everything appended so far, at least of that file, as durable as asked for.
+    pub(crate) async fn durable(
+        self: &Rc<Self>,
+        place: &Place,
+        inode: InodeId,
+        grade: Grade,
+    ) -> Result<Durable, Error> {
         match grade {
             Grade::Writeback => self.wal.written().await,
             Grade::Local => self.sync().await,
-            Grade::Quorum | Grade::Remote => Err(Error::NotSupported),
+            Grade::Quorum => Err(Error::NotSupported),
+            Grade::Remote => self.remote(place, Payload::file(place, inode)).await,
         }
     }
 

@@ -46,6 +46,7 @@ pub(crate) async fn open(
     segment_bytes: u32,
 ) -> Result<Payload, String> {
     assert!(!reactors.is_empty(), "a slice lives on a reactor");
+    places.iter().for_each(|place| place.meta.mark());
     let slices = layout::slices(&config.dir, reactors.len())?;
     let stores: BTreeSet<&str> = places.iter().map(|place| &*place.content_name).collect();
     let memory = memory::divide(config.cache_bytes_max, stores.len());

@@ -69,7 +69,7 @@ impl Slice {
         self.exchange(id, sequence, offset, view);
         let evidence = match stability {
             Stability::Unstable => Evidence::Logged(logged),
-            Stability::Stable => Evidence::Durable(self.durable(grade).await?),
+            Stability::Stable => Evidence::Durable(self.durable(place, inode, grade).await?),
         };
         Ok(WriteDone { evidence, pre, attr })
     }
@@ -98,7 +98,7 @@ impl Slice {
             file.pin(sequence, pin);
         }
         // The promise is the attributes; nobody needs the evidence itself.
-        let _durable = self.durable(grade).await?;
+        let _durable = self.durable(place, inode, grade).await?;
         Ok(attrs)
     }
 

@@ -145,9 +145,11 @@ fn uploads(e: &mut DescriptorEncoder<'_>, gauges: &Gauges) -> Result<(), Error> 
 fn risks(e: &mut DescriptorEncoder<'_>, risks: &[Risk]) -> Result<(), Error> {
     type Value = fn(&Risk) -> f64;
     let figures: [(&str, &str, Value); 4] = [
-        ("bytes_at_risk", "Bytes written and not synced: a power cut loses them.", |risk| {
-            risk.bytes_at_risk as f64
-        }),
+        (
+            "bytes_at_risk",
+            "Bytes that are not yet as safe as the share's durability says.",
+            |risk| risk.bytes_at_risk as f64,
+        ),
         ("oldest_unsynced_age_seconds", "Age of the oldest of them; 0: none.", |risk| {
             risk.unsynced_age.as_secs_f64()
         }),

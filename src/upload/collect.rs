@@ -18,6 +18,7 @@ use crate::{
     checkpoint::{self, Checkpoint},
     garbage::{self, Report, Round, Word},
     lock::Locks,
+    remote::Lines,
     scrub::{self, Scrub},
     tasks,
 };
@@ -32,6 +33,7 @@ const FIRST_SWEEP_PART: u32 = 10;
 pub(crate) struct Collector {
     grace: Duration,
     locks: Locks,
+    lines: Lines,
     places: Rc<RefCell<Vec<Place>>>,
     /// One round at a time.
     round: Rc<tokio::sync::Mutex<()>>,
@@ -47,8 +49,8 @@ pub(crate) struct Batch {
 }
 
 impl Collector {
-    pub(crate) fn new(grace: Duration, locks: Locks) -> Self {
-        Self { grace, locks, places: Rc::default(), round: Rc::default() }
+    pub(crate) fn new(grace: Duration, locks: Locks, lines: Lines) -> Self {
+        Self { grace, locks, lines, places: Rc::default(), round: Rc::default() }
     }
 
     /// Adds a place, unless it is known.
@@ -114,9 +116,9 @@ impl Collector {
         let _one = self.round.lock().await;
         let places = self.places.borrow().clone();
         for place in places {
-            let done = checkpoint::take(&place).await;
-            let what = done.map_or_else(What::Failed, What::Checkpoint);
             let (metadata, content) = (place.meta.name().into(), place.content_name.clone());
+            let done = self.lines.checkpoint(place).await;
+            let what = done.map_or_else(What::Failed, What::Checkpoint);
             tell(Event { metadata, content, what });
         }
     }

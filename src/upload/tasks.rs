@@ -7,10 +7,11 @@
 use std::{cell::RefCell, future::Future, thread::JoinHandle, time::Duration};
 
 use futures_util::future::{AbortHandle, abortable};
-use reactor::sim;
+use reactor::{oneshot, sim};
 use tokio::task::{LocalSet, spawn_local};
 
 /// The tasks of a loop: what still runs when it ends is dropped.
+#[derive(Debug)]
 pub(crate) struct Tasks {
     /// In a world, how to end them; elsewhere their thread's `LocalSet` does it.
     in_world: Option<RefCell<Vec<AbortHandle>>>,
@@ -64,6 +65,26 @@ pub(crate) async fn sleep(duration: Duration) {
     } else {
         tokio::time::sleep(duration).await;
     }
+}
+
+/// Waits for something for a while; `None`: it took longer.
+pub(crate) async fn within<T>(duration: Duration, what: impl Future<Output = T>) -> Option<T> {
+    match sim::is_here() {
+        true => reactor::timeout(duration, what).await,
+        false => tokio::time::timeout(duration, what).await.ok(),
+    }
+}
+
+/// Does what blocks beside this thread; in a world, here and now.
+pub(crate) fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> oneshot::Receiver<T> {
+    let (sender, receiver) = oneshot::channel();
+    match sim::is_here() {
+        true => sender.send(work()),
+        false => drop(tokio::task::spawn_blocking(move || sender.send(work()))),
+    }
+    receiver
 }
 
 #[cfg(test)]

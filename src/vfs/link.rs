@@ -30,7 +30,7 @@ impl Vfs {
             name: name.into(),
             now: reactor::clock::wall(),
         };
-        let Outcome::Linked { attr, dir_pre, dir: post } = dir.meta().submit(command).await? else {
+        let Outcome::Linked { attr, dir_pre, dir: post } = dir.share.submit(command).await? else {
             unreachable!("the outcome of Link");
         };
         Ok((attr, Wcc { pre: Some(dir_pre), post: Some(post) }))

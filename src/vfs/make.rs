@@ -29,8 +29,7 @@ pub(crate) async fn make(
         now: reactor::clock::wall(),
         generation: generation(),
     };
-    let Outcome::Created { attr, dir_pre, dir: post, .. } = dir.meta().submit(command).await?
-    else {
+    let Outcome::Created { attr, dir_pre, dir: post, .. } = dir.share.submit(command).await? else {
         unreachable!("the outcome of Create");
     };
     Ok(Made { found: dir.found(attr), dir: Wcc { pre: Some(dir_pre), post: Some(post) } })

@@ -46,8 +46,7 @@ impl Vfs {
             directory,
             now: reactor::clock::wall(),
         };
-        let Outcome::Removed { attr, dir_pre, dir: post } = dir.meta().submit(command).await?
-        else {
+        let Outcome::Removed { attr, dir_pre, dir: post } = dir.share.submit(command).await? else {
             unreachable!("the outcome of Remove");
         };
         self.forget_orphan(dir, &attr);

@@ -43,7 +43,7 @@ impl Vfs {
             to_name: to_name.into(),
             now: reactor::clock::wall(),
         };
-        let outcome = from.meta().submit(command).await?;
+        let outcome = from.share.submit(command).await?;
         let Outcome::Renamed { replaced, from_pre, from: from_post, to_pre, to: to_post } = outcome
         else {
             unreachable!("the outcome of Rename");

@@ -65,7 +65,7 @@ pub(crate) async fn submit(
     let inode = target.attr.inode;
     let data = target.meta().unflushed(inode);
     let command = Command::SetAttr { inode, change, guard, now: reactor::clock::wall(), data };
-    let Outcome::Changed { pre, attr } = target.meta().submit(command).await? else {
+    let Outcome::Changed { pre, attr } = target.share.submit(command).await? else {
         unreachable!("the outcome of SetAttr");
     };
     Ok((pre, attr))

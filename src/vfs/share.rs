@@ -11,7 +11,7 @@ use std::{
 };
 
 use meta::command::{Command, NewAttr, Outcome};
-use payload::Place;
+use payload::{Payload, Place};
 use vocab::{Error, InodeId, ShareId, StoreId, durable::Grade};
 
 use crate::{Vfs, handle::Handle, squash::Squash};
@@ -42,7 +42,8 @@ pub struct ShareConfig {
     pub root_uid: u32,
     /// Its group, 0 unless configured.
     pub root_gid: u32,
-    /// What COMMIT and a stable WRITE wait for; one that is [`offered`].
+    /// What COMMIT, a stable WRITE and, for `remote`, changes of names wait for; one that is
+    /// [`offered`].
     pub durability: Grade,
 }
 
@@ -156,6 +157,7 @@ pub(crate) struct Share {
     pub(crate) name: Arc<str>,
     pub(crate) config: ShareConfig,
     pub(crate) place: Place,
+    payload: Payload,
     /// Which of [`Grade::ALL`] holds now: read by every write, set by the operator.
     durability: AtomicUsize,
 }
@@ -164,6 +166,24 @@ impl Share {
     /// What COMMIT and a stable WRITE wait for.
     pub(crate) fn durability(&self) -> Grade {
         Grade::ALL[self.durability.load(Ordering::Relaxed)]
+    }
+
+    /// Changes names or attributes. On a `remote` share it waits until the change is in the content
+    /// store; while that is away, nothing is changed.
+    ///
+    /// # Errors
+    /// The command's; `Busy`.
+    pub(crate) async fn submit(&self, command: Command) -> Result<Outcome, Error> {
+        let is_remote = self.durability() == Grade::Remote;
+        if is_remote {
+            self.payload.names_may_settle(&self.place).await?;
+        }
+        let outcome = self.place.meta.submit(command).await?;
+        if is_remote {
+            // It has happened: to tell the client to ask again would have it fail.
+            self.payload.names_settle(&self.place).await?;
+        }
+        Ok(outcome)
     }
 
     /// Whether an address may use the share.
@@ -240,18 +260,29 @@ impl Table {
     }
 }
 
-/// The grade, unless this server cannot keep its promise.
+/// The grade, unless this server cannot keep its promise, over stores that outlive the process
+/// (`names`, `blocks`) or do not.
 ///
 /// # Errors
 /// In words for the operator.
-pub fn offered(grade: Grade) -> Result<Grade, String> {
+pub fn offered(grade: Grade, names: bool, blocks: bool) -> Result<Grade, String> {
     match grade {
         Grade::Writeback | Grade::Local => Ok(grade),
         Grade::Quorum => Err("quorum needs replicas, which are not offered yet; use local".into()),
-        Grade::Remote => Err("remote needs a COMMIT that waits for a checkpoint in the content \
-                              store, which is not offered yet; use local"
+        Grade::Remote if !blocks => Err("remote needs a content store that outlives the server, \
+                                         and this one is in memory; use local, or a content store \
+                                         of type s3 or filesystem"
             .into()),
+        Grade::Remote if !names => Err("remote needs a metadata store that `dittofs rebuild` can \
+                                        make anew, and this one is in memory; use local, or a \
+                                        metadata store of type badger"
+            .into()),
+        Grade::Remote => Ok(grade),
     }
+}
+
+fn offered_on(grade: Grade, place: &Place) -> Result<Grade, String> {
+    offered(grade, place.meta.is_lasting(), place.content.store.is_lasting())
 }
 
 fn position(grade: Grade) -> usize {
@@ -296,6 +327,7 @@ impl Vfs {
     pub async fn share_add(&self, config: ShareConfig, place: Place) -> Result<ShareId, String> {
         let name = normal_name(&config.name)?;
         self.inner.shares.check_name(&name)?;
+        let grade = offered_on(config.durability, &place)?;
         let command = Command::ShareCreate {
             name: name.clone(),
             content: place.content_name.to_string(),
@@ -314,15 +346,18 @@ impl Vfs {
             Err(error) => return Err(refusal(&name, &place, error)),
         };
         let Outcome::Share(root) = outcome else { unreachable!("the outcome of ShareCreate") };
-        self.inner.payload.collect(&place);
+        let payload = &self.inner.payload;
+        payload.collect(&place);
+        payload.set_grade(&place, root.share, grade);
         self.inner.shares.add(Share {
             id: root.share,
             store: place.meta.id(),
             root: root.root,
             name: name.into(),
-            durability: AtomicUsize::new(position(config.durability)),
+            durability: AtomicUsize::new(position(grade)),
             config,
             place,
+            payload: payload.clone(),
         })?;
         Ok(root.share)
     }
@@ -334,8 +369,9 @@ impl Vfs {
     pub fn set_durability(&self, name: &str, grade: Grade) -> Result<Grade, String> {
         let share = self.inner.shares.iter().find(|share| &*share.name == name);
         let share = share.ok_or_else(|| format!("no share {name} is served"))?;
-        let place = position(offered(grade)?);
-        Ok(Grade::ALL[share.durability.swap(place, Ordering::Relaxed)])
+        let grade = offered_on(grade, &share.place)?;
+        self.inner.payload.set_grade(&share.place, share.id, grade);
+        Ok(Grade::ALL[share.durability.swap(position(grade), Ordering::Relaxed)])
     }
 
     /// The shares, for an operator, by name.

@@ -3,7 +3,7 @@
 use tests::{
     client::Client,
     s3::S3,
-    server::{Content, Metadata, Server, Share},
+    server::{Content, Server, Share},
     tree::Tree,
     vm::Vm,
 };
@@ -142,8 +142,8 @@ fn kernel_s3() {
     let dir = tempfile::tempdir().expect("folder");
     let share = |name: &str| Share {
         name: name.into(),
-        metadata: Metadata::Badger,
         content: Content::S3(s3.place()),
+        ..Share::export()
     };
     let tree = Tree::choose(dir.path(), 2_000, 128 << 20);
     let data = dir.path().join("data");

@@ -15,6 +15,7 @@ mod packs;
 mod power;
 mod property;
 mod rebuild;
+mod remote;
 mod stop;
 mod stores;
 mod wire;

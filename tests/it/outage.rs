@@ -14,7 +14,7 @@ use tests::{
     proxy::{Fault, Faults, Proxy},
     rng::Rng,
     s3::S3,
-    server::{Content, Metadata, Server, Share},
+    server::{Content, Server, Share},
 };
 
 const FILE_BYTES: usize = 3 << 20;
@@ -24,7 +24,7 @@ const RESUME_MAX: Duration = Duration::from_secs(30);
 
 fn share(proxy: &Proxy, s3: &S3) -> Share {
     let content = Content::S3(proxy.place(&s3.place()));
-    Share { name: "/export".into(), metadata: Metadata::Badger, content }
+    Share { content, ..Share::export() }
 }
 
 fn bytes(n: u64) -> Vec<u8> {

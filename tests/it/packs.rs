@@ -10,7 +10,7 @@ use tests::{
     proxy::Proxy,
     rng::Rng,
     s3::S3,
-    server::{Content, Metadata, Server, Share},
+    server::{Content, Server, Share},
 };
 
 use crate::garbage::{number, objects};
@@ -68,7 +68,7 @@ fn packs_of_small_files_cost_few_puts() {
     let s3 = S3::start();
     let proxy = Proxy::start(&s3.place(), 1);
     let content = Content::S3(proxy.place(&s3.place()));
-    let share = Share { name: "/export".into(), metadata: Metadata::Badger, content };
+    let share = Share { content, ..Share::export() };
     let mut server = Server::with_shares(dir.path(), vec![share]);
     let before = proxy.puts();
     fill(&server, files);

@@ -39,8 +39,16 @@ fn round(dir: &std::path::Path, share: Share) {
         let file = client.create_new(&below, name.as_bytes()).expect("create");
         client.write(&file, 0, text, stable_how::FILE_SYNC).expect("write");
     }
+    // The checkpoint knows of a block that nobody refers to, and it is deleted afterwards.
+    let gone = client.create_new(&below, b"gone").expect("create");
+    let gone_text = rng.bytes(50_000);
+    client.write(&gone, 0, &gone_text, stable_how::FILE_SYNC).expect("write");
     server.drop_cache();
+    client.remove(&below, b"gone").expect("remove");
+    let unreferenced = "unreferenced, within the grace";
+    while number(&server.run(&["gc", "--dry-run"]), unreferenced) < 1 {}
     let said = server.run(&["checkpoint"]);
+    assert_eq!(number(&server.run(&["gc", "--grace", "0s"]), "deleted objects"), 1);
     assert!(said.contains("a checkpoint of "), "{said}");
 
     // What comes after the checkpoint is lost with the machine; what it names is kept.
@@ -50,7 +58,6 @@ fn round(dir: &std::path::Path, share: Share) {
     let changed = client.lookup(&below, names[1].as_bytes()).expect("there");
     client.write(&changed, 0, &rng.bytes(300_000), stable_how::FILE_SYNC).expect("write");
     server.drop_cache();
-    let unreferenced = "unreferenced, within the grace";
     while number(&server.run(&["gc", "--dry-run"]), unreferenced) < 2 {}
     let swept = server.run(&["gc", "--grace", "0s"]);
     assert_eq!(number(&swept, "deleted objects"), 0, "the checkpoint names them: {swept}");
@@ -72,6 +79,12 @@ fn round(dir: &std::path::Path, share: Share) {
     }
     let late = client.lookup(&below, b"late");
     assert!(matches!(late, Err(Fail::Status(Status::NFS3ERR_NOENT))), "{late:?}");
+
+    // The same bytes as those that were deleted are put again.
+    let again = client.create_new(&below, b"again").expect("create");
+    client.write(&again, 0, &gone_text, stable_how::FILE_SYNC).expect("write");
+    server.drop_cache();
+    assert!(client.read_all(&again).expect("read") == gone_text);
 
     // It is a server like any other: the next checkpoint lets go of what only the old one named.
     client.remove(&below, names[2].as_bytes()).expect("remove");

@@ -60,13 +60,20 @@ pub struct Share {
     pub metadata: Metadata,
     /// Its content store.
     pub content: Content,
+    /// What COMMIT waits for.
+    pub durability: &'static str,
 }
 
 impl Share {
     /// `/export` on disk.
     #[must_use]
     pub fn export() -> Self {
-        Self { name: "/export".into(), metadata: Metadata::Badger, content: Content::Filesystem }
+        Self {
+            name: "/export".into(),
+            metadata: Metadata::Badger,
+            content: Content::Filesystem,
+            durability: "local",
+        }
     }
 }
 
@@ -224,12 +231,13 @@ impl Server {
                     s3.endpoint, s3.bucket, s3.keys.0, s3.keys.1,
                 ),
             };
-            let name = &share.name;
+            let Share { name, durability, .. } = share;
             writeln!(metadata, "    m{n}: {engine}").expect("a String");
             writeln!(content, "    c{n}: {blocks}").expect("a String");
             writeln!(
                 shares,
-                "  - {{name: {name}, metadata_store: m{n}, content_store: c{n}, squash: none}}"
+                "  - {{name: {name}, metadata_store: m{n}, content_store: c{n}, squash: none, \
+                 durability: {durability}}}"
             )
             .expect("a String");
         }
@@ -405,13 +413,23 @@ impl Server {
     /// When the metrics cannot be had.
     #[must_use]
     pub fn metric_of(&self, name: &str, label: &str) -> f64 {
-        let (status, body) = self.http("GET", "/metrics").expect("an answer to metrics");
-        assert_eq!(status, 200, "metrics: {body}");
+        let body = self.metrics_text();
         let lines = body.lines().filter(|line| {
             line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
                 && line.contains(label)
         });
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// All metrics, as they are scraped.
+    ///
+    /// # Panics
+    /// When they cannot be had.
+    #[must_use]
+    pub fn metrics_text(&self) -> String {
+        let (status, body) = self.http("GET", "/metrics").expect("an answer to metrics");
+        assert_eq!(status, 200, "metrics: {body}");
+        body
     }
 
     /// Bytes of all files in the content store of the n-th share.
@@ -499,9 +517,18 @@ impl Server {
     /// # Panics
     /// When it refuses.
     pub fn set_durability(&self, share: &str, durability: &str) {
-        let body = format!("{{\"share\": \"{share}\", \"durability\": \"{durability}\"}}");
-        let (status, answer) = self.http_with("POST", "/debug/durability", &body).expect("answer");
+        let (status, answer) = self.try_set_durability(share, durability);
         assert_eq!(status, 200, "durability: {answer}");
+    }
+
+    /// Asks for the same; status and answer.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn try_set_durability(&self, share: &str, durability: &str) -> (u16, String) {
+        let body = format!("{{\"share\": \"{share}\", \"durability\": \"{durability}\"}}");
+        self.http_with("POST", "/debug/durability", &body).expect("answer")
     }
 
     fn ask(&self, method: &str, path: &str) -> std::io::Result<TcpStream> {

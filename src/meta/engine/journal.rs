@@ -86,6 +86,10 @@ impl Engine for Journal {
         reactor::thread::wait(self.synced())
     }
 
+    fn is_lasting(&self) -> bool {
+        true
+    }
+
     fn synced(&self) -> Synced<'_> {
         Box::pin(async {
             let (waiting, at) = {

@@ -112,6 +112,10 @@ impl Engine for Lsm {
         self.database.persist(PersistMode::SyncData).map_err(fault)?;
         self.witness.write(number).map_err(Fault)
     }
+
+    fn is_lasting(&self) -> bool {
+        true
+    }
 }
 
 impl View for LsmView<'_> {

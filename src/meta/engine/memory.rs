@@ -39,6 +39,10 @@ impl Engine for Memory {
     fn sync(&self) -> Result<(), Fault> {
         Ok(())
     }
+
+    fn is_lasting(&self) -> bool {
+        false
+    }
 }
 
 impl View for MemoryView<'_> {

@@ -74,6 +74,9 @@ pub(crate) trait Engine: Send + Sync {
     fn synced(&self) -> Synced<'_> {
         Box::pin(async { self.sync() })
     }
+
+    /// Whether it outlives its process.
+    fn is_lasting(&self) -> bool;
 }
 
 impl Batch {

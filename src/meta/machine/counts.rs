@@ -97,6 +97,7 @@ pub(super) fn down(
     };
     count.count -= 1;
     if count.count == 0 {
+        let now = tx.let_go(now);
         condemn(tx, content, entry.hash, &mut count, now);
     }
     tx.put(Space::Counts, &key, &count);
@@ -269,7 +270,7 @@ fn pack_down(
     let mut count: Count = tx.get(Space::Counts, &key)?.ok_or_else(wrong)?;
     let Role::Pack { bytes, left } = count.role else { return Err(wrong()) };
     let bytes = bytes.checked_sub(packed.bytes.into()).ok_or_else(wrong)?;
-    let left = left.max(since);
+    let left = tx.let_go(left.max(since));
     count.count = count.count.checked_sub(1).ok_or_else(wrong)?;
     count.role = Role::Pack { bytes, left };
     if count.count == 0 {

@@ -1,4 +1,5 @@
-//! `dittofs rebuild`: a working server from its content stores alone, as of the last checkpoint.
+//! `dittofs rebuild`: a working server from its content stores alone, as of the last checkpoint and
+//! the deltas after it.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -6,13 +7,15 @@ use blocks::Content;
 use tokio::runtime::Runtime;
 use upload::{
     checkpoint::{self, Checkpoint},
+    delta::{self, Line},
     garbage::{self, Round},
     lock::Locks,
 };
+use vocab::Time;
 
 use super::{load, say, source};
 use crate::{
-    config::{Config, MetadataStore},
+    config::{Config, ContentKind, MetadataStore, Share},
     offline::Offline,
     rooms, upkeep,
 };
@@ -20,51 +23,90 @@ use crate::{
 /// Makes every metadata store that shares name, and checks that its blocks are there.
 pub(crate) fn run(named: Option<&Path>) -> Result<(), String> {
     let config = load(&source(named)?)?;
-    {
+    let lost = {
         let _lock = rooms::lock(&config.cache.path)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| format!("a runtime: {error}"))?;
         let content = rooms::content(&config)?;
-        let mut made = 0;
+        let (mut made, mut lost) = (0, 0);
         for (name, store) in &config.metadata {
             let MetadataStore::Lsm { path } = store else { continue };
+            // What was in memory is gone, and a start begins it anew.
+            let is_lasting = |share: &&Share| {
+                !matches!(config.content[&share.content_store].kind, ContentKind::Memory)
+            };
             let rests_in = config.shares.iter().filter(|share| share.metadata_store == *name);
+            let rests_in = rests_in.filter(is_lasting);
             let stores: BTreeMap<&str, &Content> = rests_in
                 .map(|share| (share.content_store.as_str(), &content[&share.content_store]))
                 .collect();
             if stores.is_empty() {
                 continue;
             }
-            let (checkpoint, from) = newest(&runtime, name, &stores)?;
-            make(&runtime, path, &checkpoint, from)?;
+            let newest = newest(&runtime, name, &stores)?;
+            make(&runtime, path, &newest)?;
             made += 1;
-            let when = trace::stamp::format(checkpoint.time);
-            say(&format!("names in {name}: {} keys and values, as of {when}\n", checkpoint.pairs))?;
+            say(&format!(
+                "names in {name}: {} keys and values, {} deltas after them, as of {}\n",
+                newest.checkpoint.pairs,
+                newest.line.good.len(),
+                trace::stamp::format(newest.time())
+            ))?;
+            if let Some((what, after)) = &newest.line.broken {
+                lost += 1;
+                say(&format!(
+                    "names in {name}: {what}; what it had is lost, and what {after} deltas after \
+                     it had\n"
+                ))?;
+            }
         }
         if made == 0 {
             return Err("no metadata store on disk is configured, so none can be rebuilt".into());
         }
+        lost
+    };
+    verify(&config)?;
+    match lost {
+        0 => Ok(()),
+        _ => Err("the server is as it was before what is lost, see above".into()),
     }
-    verify(&config)
 }
 
-/// The newest checkpoint of a store of that name, and where it rests.
+/// What a metadata store is made from.
+struct Newest<'a> {
+    checkpoint: Checkpoint,
+    line: Line,
+    from: &'a Content,
+}
+
+impl Newest<'_> {
+    /// The moment that it is as of.
+    fn time(&self) -> Time {
+        self.line.good.last().map_or(self.checkpoint.time, |delta| delta.time)
+    }
+}
+
+/// What makes the newest state of a store of that name.
 fn newest<'a>(
     runtime: &Runtime,
     name: &str,
     stores: &BTreeMap<&str, &'a Content>,
-) -> Result<(Checkpoint, &'a Content), String> {
-    let mut best: Option<(Checkpoint, &Content)> = None;
-    for (content_name, content) in stores {
+) -> Result<Newest<'a>, String> {
+    let mut best: Option<Newest<'_>> = None;
+    for (content_name, &from) in stores {
         let words = |error| format!("content store {content_name}: {error}");
-        for domain in runtime.block_on(content.store.domains()).map_err(words)? {
-            let found = runtime.block_on(checkpoint::newest(&*content.store, domain));
-            let Some(found) = found.map_err(words)? else { continue };
-            let is_newer = best.as_ref().is_none_or(|(best, _)| best.time < found.time);
-            if found.store == name && is_newer {
-                best = Some((found, content));
+        for domain in runtime.block_on(from.store.domains()).map_err(words)? {
+            let found = runtime.block_on(checkpoint::newest(&*from.store, domain));
+            let Some(checkpoint) = found.map_err(words)? else { continue };
+            if checkpoint.store != name {
+                continue;
+            }
+            let line = runtime.block_on(delta::after(&*from.store, &checkpoint));
+            let found = Newest { checkpoint, line: line.map_err(words)?, from };
+            if best.as_ref().is_none_or(|best| best.time() < found.time()) {
+                best = Some(found);
             }
         }
     }
@@ -73,24 +115,21 @@ fn newest<'a>(
     })
 }
 
-fn make(
-    runtime: &Runtime,
-    path: &Path,
-    checkpoint: &Checkpoint,
-    from: &Content,
-) -> Result<(), String> {
-    let mut next = 0;
+fn make(runtime: &Runtime, path: &Path, newest: &Newest<'_>) -> Result<(), String> {
+    let Newest { checkpoint, line, from } = newest;
+    let (mut next, mut deltas) = (0, line.good.iter());
     let mut parts = || {
         if next == checkpoint.parts {
-            return Ok(None);
+            return Ok(deltas.next().map(|delta| delta.bytes.clone()));
         }
         let part = runtime.block_on(checkpoint::part(&*from.store, checkpoint, next));
         next += 1;
         part.map(Some).map_err(|error| error.to_string())
     };
-    let pairs = meta::import(path, &mut parts)?;
-    if pairs != checkpoint.pairs {
-        return Err(format!("{pairs} keys and values instead of {}", checkpoint.pairs));
+    let made = meta::import(path, &mut parts)?;
+    let want = checkpoint.pairs + line.good.iter().map(|delta| delta.changes).sum::<u64>();
+    if made != want {
+        return Err(format!("{made} keys, values and changes instead of {want}"));
     }
     Ok(())
 }
@@ -100,6 +139,7 @@ fn verify(config: &Config) -> Result<(), String> {
     let offline = Offline::open(config)?;
     let mut wrong = 0;
     for place in &offline.places {
+        offline.runtime.block_on(checkpoint::forget_deleted(place))?;
         let checked = offline.runtime.block_on(upkeep::check(&place.meta));
         let (checked, _) = checked.map_err(|error| format!("{}: {error}", place.meta.name()))?;
         wrong += checked.findings.len() as u64;

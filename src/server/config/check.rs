@@ -81,6 +81,14 @@ fn shares(config: &Config, root: &Node, walk: &Walk<'_>) {
             };
             problem(&format!("{kind}_store"), format!("no {kind} store `{store}`; {cure}"));
         }
+        // Stores that are not known are a problem of their own.
+        let names = config.metadata.get(&share.metadata_store);
+        let blocks = config.content.get(&share.content_store).map(|store| &store.kind);
+        let names = names.is_none_or(|store| *store != MetadataStore::Memory);
+        let blocks = blocks.is_none_or(|kind| !matches!(kind, ContentKind::Memory));
+        if let Err(why) = vfs::offered(share.vfs.durability, names, blocks) {
+            problem("durability", why);
+        }
     }
 }
 

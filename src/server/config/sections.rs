@@ -290,11 +290,8 @@ fn share(s: &mut Section<'_>, remarks: &mut Vec<String>) -> Share {
         },
     };
     let doc = "What COMMIT and stable writes wait for: writeback (the page cache, which a power \
-               cut loses) or local (the local disk).";
-    match vfs::offered(s.value("durability", usual.durability, doc)) {
-        Ok(grade) => share.vfs.durability = grade,
-        Err(why) => s.problem("durability", why),
-    }
+               cut loses), local (the local disk) or remote (the content store; names wait too).";
+    share.vfs.durability = s.value("durability", usual.durability, doc);
     if share.vfs.durability == Grade::Writeback {
         remarks.push(format!(
             "share {}: durability writeback: a power cut loses the last seconds of what was \

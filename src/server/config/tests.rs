@@ -321,8 +321,8 @@ fn wrong_stores() {
             "content_store: c}",
             "content_store: c, durability: remote}",
             "4: shares.0.durability: \
-          remote needs a COMMIT that waits for a checkpoint in the content store, which is \
-          not offered yet; use local",
+          remote needs a content store that outlives the server, and this one is in memory; \
+          use local, or a content store of type s3 or filesystem",
         ),
         (
             "content_store: c}",

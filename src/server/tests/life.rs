@@ -81,7 +81,6 @@ fn durability_is_set_live_and_forgotten_at_a_restart() {
     assert_eq!(home.status(&[])["shares"][0]["durability"], "writeback");
     for (body, want) in [
         (r#"{"share": "/export", "durability": "quorum"}"#, "replicas"),
-        (r#"{"share": "/export", "durability": "remote"}"#, "checkpoint"),
         (r#"{"share": "/export", "durability": "best"}"#, "expected one of writeback, local"),
         (r#"{"share": "/other", "durability": "local"}"#, "no share /other"),
         ("", "expected a body"),
