@@ -283,7 +283,9 @@ impl Queue {
 
     /// Gives a place back. The store is fine.
     pub(crate) fn succeeded(&mut self, seat: &Seat) {
-        self.lane(&seat.lane).failures = 0;
+        let lane = self.lane(&seat.lane);
+        // With the count goes the time, else a failure before that time would not be counted.
+        (lane.failures, lane.retry_at) = (0, Duration::ZERO);
         self.left(seat);
     }
 
@@ -371,6 +373,20 @@ mod tests {
         let mut queue = queue();
         queue.filled(block(0).0, block(0).1, Duration::ZERO);
         assert_eq!(queue.take_rested(S, |_| Some(Duration::ZERO)), [block(0)]);
+    }
+
+    #[test]
+    fn a_failure_soon_after_a_success_is_waited_for_too() {
+        let (mut queue, name) = (queue(), Arc::from("s3"));
+        let start = |queue: &mut Queue, n| queue.start(&name, &block(n), LOAD_WHOLE, S);
+        let first = start(&mut queue, 1).expect("room");
+        let second = start(&mut queue, 2).expect("room");
+        queue.failed(&first, block(1), S, 0);
+        // One that was under way arrives.
+        queue.succeeded(&second);
+        let third = start(&mut queue, 3).expect("room");
+        queue.failed(&third, block(3), S, 0);
+        assert!(start(&mut queue, 3).is_none(), "asked again at once, and again");
     }
 
     #[test]
