@@ -12,6 +12,7 @@ use nfs3_types::nfs3::{Nfs3Option, createhow3, createverf3};
 
 use super::{
     client::{Answer, Client, Fail, Handle, Status, mode, stable_how},
+    invent::{Inventor, Sizes},
     model::{Change, Kind, Model, Node, Reach},
     rng::Rng,
     server::Server,
@@ -21,8 +22,12 @@ const OWN: Node = Node(0);
 const SHARED: Node = Node(1);
 /// Bytes in a block of the content store: what lies across its edge is worth a try.
 const BLOCK_BYTES: usize = 4 << 20;
-const FILE_BYTES_MAX: usize = BLOCK_BYTES + (1 << 20);
-const NODES_MAX: usize = 40;
+const SIZES: Sizes = Sizes {
+    write_bytes_max: [8 << 10, 64 << 10, 300 << 10],
+    hole_bytes_max: 100_000,
+    file_bytes_max: BLOCK_BYTES + (1 << 20),
+    edge: Some(BLOCK_BYTES),
+};
 /// The last operations are remembered for a failure's message.
 const REMEMBERED: usize = 30;
 
@@ -174,7 +179,7 @@ impl Driver {
     }
 
     fn change(&mut self) -> Result<(), String> {
-        let change = self.invent();
+        let change = self.inventor().change();
         self.remember(&change);
         let given = self.send(&change);
         if let Err(Fail::Lost(why)) = given {
@@ -250,7 +255,7 @@ impl Driver {
                 self.client.truncate(&handle(file), *size as u64).map(Given::nothing)
             }
             Change::Write { file, offset, bytes, reach } => {
-                let size = self.file(*file).max(offset + bytes.len());
+                let size = self.model.size(*file).max(offset + bytes.len());
                 self.write(&handle(file), *offset, bytes, *reach, size)
             }
             Change::Commit { file } => {
@@ -294,96 +299,9 @@ impl Driver {
         self.check(old == verifier, "the verifier stays while the server lives");
     }
 
-    fn invent(&mut self) -> Change {
-        let file = self.pick(|kind| matches!(kind, Kind::File(_)));
-        let dir = self.pick(|kind| matches!(kind, Kind::Dir(_))).expect("two at least");
-        let is_full = self.model.nodes().count() >= NODES_MAX;
-        match (self.rng.below(20), file) {
-            (0..=7, Some(file)) => self.invent_write(file),
-            (8, Some(file)) => Change::Commit { file },
-            (9, Some(file)) => {
-                let size = self.file(file);
-                let size = self.rng.below(size + size / 4 + 100);
-                Change::Truncate { file, size }
-            }
-            (10, Some(node)) => Change::Link { node, dir, name: self.name(dir) },
-            (11, _) => {
-                let node = self.pick(|_| true).expect("two at least");
-                Change::Link { node, dir, name: self.name(dir) }
-            }
-            (12 | 13, _) => {
-                let to = self.pick(|kind| matches!(kind, Kind::Dir(_))).expect("two at least");
-                Change::Rename { from: (dir, self.name(dir)), to: (to, self.name(to)) }
-            }
-            (14, _) => Change::Rmdir { dir, name: self.name(dir) },
-            (15, _) => Change::Remove { dir, name: self.name(dir) },
-            (n, _) if n == 16 || is_full => Change::Remove { dir, name: self.name(dir) },
-            (17, _) => Change::Mkdir { dir, name: self.name(dir) },
-            (18, _) => {
-                let len = 1 + self.rng.below(200);
-                let target =
-                    self.rng.bytes(len).iter().map(|byte| char::from(b'a' + byte % 26)).collect();
-                Change::Symlink { dir, name: self.name(dir), target }
-            }
-            _ => {
-                let guarded = self.rng.one_in(2);
-                Change::Create { dir, name: self.name(dir), guarded }
-            }
-        }
-    }
-
-    fn invent_write(&mut self, file: Node) -> Change {
-        let size = self.file(file);
-        let len = match self.rng.below(10) {
-            0..=5 => 1 + self.rng.below(8 << 10),
-            6..=8 => 1 + self.rng.below(64 << 10),
-            _ => 1 + self.rng.below(300 << 10),
-        };
-        let offset = match self.rng.below(12) {
-            0..=5 => self.rng.below(size + 1),
-            6..=8 => size,
-            9 => size + self.rng.below(100_000),
-            10 => self.rng.below(16) * 4096,
-            _ => BLOCK_BYTES - self.rng.below(len + 1),
-        };
-        let offset = offset.min(FILE_BYTES_MAX - len);
-        let bytes = if self.rng.one_in(6) {
-            vec![b'a' + u8::try_from(self.rng.below(3)).expect("small"); len]
-        } else {
-            self.rng.bytes(len)
-        };
-        let reach = match self.rng.below(8) {
-            0 => Reach::File,
-            1 => Reach::Data,
-            _ => Reach::Unstable,
-        };
-        Change::Write { file, offset, bytes, reach }
-    }
-
-    fn file(&self, node: Node) -> usize {
-        match self.model.kind(node) {
-            Some(Kind::File(file)) => file.size(),
-            other => panic!("{node:?} is {other:?}"),
-        }
-    }
-
-    fn pick(&mut self, want: impl Fn(&Kind) -> bool) -> Option<Node> {
-        let nodes = self.model.nodes().filter(|(_, kind)| want(kind));
-        let nodes: Vec<Node> = nodes.map(|(node, _)| node).collect();
-        (!nodes.is_empty()).then(|| *self.rng.pick(&nodes))
-    }
-
-    /// A name for `dir`: one that is there as often as not; long ones now and then.
-    fn name(&mut self, dir: Node) -> String {
-        let taken: Vec<String> = self.model.entries(dir).keys().cloned().collect();
-        if !taken.is_empty() && self.rng.one_in(2) {
-            return self.rng.pick(&taken).clone();
-        }
-        let mut name = format!("{}-{}", self.prefix, self.rng.below(30));
-        if self.rng.one_in(8) {
-            name.extend(std::iter::repeat_n('n', 255 - name.len()));
-        }
-        name
+    fn inventor(&mut self) -> Inventor<'_> {
+        let Self { rng, model, prefix, .. } = self;
+        Inventor { rng, model, prefix, sizes: &SIZES }
     }
 
     /// Looks at something and compares it.
@@ -391,7 +309,7 @@ impl Driver {
         if self.rng.one_in(10) {
             return self.look_at_removed();
         }
-        let node = self.pick(|_| true).expect("two at least");
+        let node = self.inventor().pick(|_| true).expect("two at least");
         match self.model.kind(node).cloned().expect("picked") {
             Kind::Dir(_) if self.rng.one_in(2) => self.compare_dir(node),
             Kind::Dir(_) => self.look_up(node),
@@ -441,7 +359,7 @@ impl Driver {
     }
 
     fn look_up(&mut self, dir: Node) -> Result<(), String> {
-        let (handle, name) = (self.handles[&dir].clone(), self.name(dir));
+        let (handle, name) = (self.handles[&dir].clone(), self.inventor().name(dir));
         let found = self.client.lookup(&handle, name.as_bytes());
         let wanted = self.model.entries(dir).get(&name).map(|node| self.handles[node].clone());
         match (found, wanted) {
@@ -457,7 +375,7 @@ impl Driver {
         let handle = self.handles[&node].clone();
         let found = self.client.getattr(&handle);
         let found = self.answered(found)?;
-        let size = self.file(node) as u64;
+        let size = self.model.size(node) as u64;
         self.check(found.size == size, &format!("{node:?} has {} bytes, not {size}", found.size));
         let links = self.model.links(node);
         let same = found.nlink as usize == links;

@@ -4,6 +4,7 @@ pub mod client;
 pub mod device;
 pub mod disk;
 pub mod drive;
+pub mod invent;
 pub mod model;
 pub mod net;
 pub mod proxy;

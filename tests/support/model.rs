@@ -184,6 +184,18 @@ impl Model {
         }
     }
 
+    /// A file's length.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[must_use]
+    pub fn size(&self, file: Node) -> usize {
+        match self.kind(file) {
+            Some(Kind::File(file)) => file.size(),
+            other => panic!("{file:?} is {other:?}"),
+        }
+    }
+
     /// How many names lead to a node.
     #[must_use]
     pub fn links(&self, node: Node) -> usize {

@@ -50,11 +50,20 @@ impl Rng {
 /// When the variables are no numbers.
 #[must_use]
 pub fn seeds(count: u64) -> Vec<u64> {
+    seeds_of("ROUNDS", count)
+}
+
+/// The same, with another variable for another count.
+///
+/// # Panics
+/// When the variables are no numbers.
+#[must_use]
+pub fn seeds_of(rounds: &str, count: u64) -> Vec<u64> {
     let variable = |name: &str| {
-        std::env::var(name).ok().map(|value| value.parse().expect("SEED and ROUNDS are numbers"))
+        std::env::var(name).ok().map(|value| value.parse().expect("SEED and counts are numbers"))
     };
     match variable("SEED") {
         Some(seed) => vec![seed],
-        None => (0..variable("ROUNDS").unwrap_or(count)).collect(),
+        None => (0..variable(rounds).unwrap_or(count)).collect(),
     }
 }

@@ -66,6 +66,10 @@ pub struct Faults {
     pub writes: u32,
     /// No new file is made: the disk is full.
     pub full: bool,
+    /// So many syncs to come make nothing safe and say that they did.
+    pub lying_syncs: u32,
+    /// So many writes to come do nothing and say that they did.
+    pub lost_writes: u32,
 }
 
 /// A running disk.
@@ -297,15 +301,19 @@ impl Node {
         core.note(Event::Write(self.id, offset, bytes.len() as u64));
         let (id, fails) = locked(&self.disk, |disk| {
             let id = disk.id();
-            let fails = disk.faults.writes > 0;
-            disk.faults.writes -= u32::from(fails);
+            let fails = take_one(&mut disk.faults.writes);
             let data = disk.files.get_mut(&self.id).expect("open files exist");
             data.pending.push(Pending { id, offset, bytes, complete: false });
             (id, fails)
         });
         core.sleep(core.random_micros(5, 300)).await;
         let kept = core.random(|rng| rng.index(total + 1));
+        let is_lost = locked(&self.disk, |disk| take_one(&mut disk.faults.lost_writes));
         self.data(|data| {
+            if is_lost {
+                data.pending.retain(|write| write.id != id);
+                return;
+            }
             let write = data.pending.iter_mut().find(|write| write.id == id);
             let write = write.expect("pending until it is synced, and only complete ones are");
             if fails {
@@ -329,14 +337,17 @@ impl Node {
     pub(crate) async fn sync_data(&self) -> io::Result<()> {
         let core = core();
         core.note(Event::Sync(self.id));
+        core.sync_passes();
         let covered = self.data(|data| {
             let complete = data.pending.iter().filter(|write| write.complete);
             complete.map(|write| write.id).collect::<BTreeSet<u64>>()
         });
         core.sleep(core.random_micros(50, 3_000)).await;
-        locked(&self.disk, |disk| {
-            let fails = disk.faults.syncs > 0;
-            disk.faults.syncs -= u32::from(fails);
+        let synced = locked(&self.disk, |disk| {
+            if take_one(&mut disk.faults.lying_syncs) {
+                return Ok(());
+            }
+            let fails = take_one(&mut disk.faults.syncs);
             let data = disk.files.get_mut(&self.id).expect("open files exist");
             let (done, rest) = std::mem::take(&mut data.pending)
                 .into_iter()
@@ -351,7 +362,9 @@ impl Node {
                 apply(&mut data.durable, write.offset, &write.bytes);
             }
             Ok(())
-        })
+        });
+        core.sync_passes();
+        synced
     }
 
     pub(crate) fn map(&self, len: usize) -> NodeMap {
@@ -396,6 +409,13 @@ impl NodeMap {
     pub(crate) fn is_unique(&self) -> bool {
         Arc::strong_count(&self.pin) == 1
     }
+}
+
+/// Whether there was one left.
+fn take_one(left: &mut u32) -> bool {
+    let is_left = *left > 0;
+    *left -= u32::from(is_left);
+    is_left
 }
 
 fn apply(file: &mut Vec<u8>, offset: u64, bytes: &[u8]) {

@@ -10,8 +10,8 @@ pub(crate) mod world;
 use std::{future::Future, rc::Rc, time::Duration};
 
 pub use disk::{Faults, Image};
-pub use world::Event;
 use world::{Core, Entered};
+pub use world::{Event, Moment};
 
 use crate::local::{self, Local};
 
@@ -99,6 +99,11 @@ pub fn is_here() -> bool {
 /// Stops the running world at once, in the middle of everything.
 pub fn cut_power() {
     with_core(|core| core.stop());
+}
+
+/// Stops the running world as [`cut_power`] does, once that moment has come.
+pub fn cut_power_at(moment: Moment) {
+    with_core(|core| core.stop_at(moment));
 }
 
 /// Makes the next sync of any file fail. What it should have covered may be lost, for good.

@@ -5,7 +5,9 @@ use std::{path::Path, time::Duration};
 use bytes::Bytes;
 use vocab::Time;
 
-use super::{Event, Image, World, cut_power, fail_next_sync, fail_next_write};
+use super::{
+    Event, Image, Moment, World, cut_power, cut_power_at, fail_next_sync, fail_next_write, faults,
+};
 use crate::{
     clock,
     file::{self, File},
@@ -191,4 +193,62 @@ fn a_lock_is_free_again_after_its_owner() {
         drop(first);
         drop(file::lock(Path::new("/lock")).expect("is free"));
     });
+}
+
+/// Writes a byte and syncs, three times; how often that was said to be done.
+async fn three_syncs() -> u8 {
+    let file = File::create_zeroed(Path::new(FILE), 512).await.expect("creates");
+    for number in 1..=3 {
+        file.write_all_at(&[Bytes::from(vec![number])], 0).await.expect("writes");
+        file.sync_data().await.expect("syncs");
+    }
+    3
+}
+
+fn byte_left(world: World) -> u8 {
+    world.power_cut().files()[Path::new(FILE)][0]
+}
+
+#[test]
+fn the_power_goes_as_a_sync_begins_or_ends() {
+    for seed in 0..20 {
+        for moment in 1..=6 {
+            let world = World::new(seed);
+            let ended = world.run(async move {
+                cut_power_at(Moment::Syncs(moment));
+                three_syncs().await
+            });
+            assert_eq!(ended, None, "seed {seed}, {moment}");
+            let (synced, left) = (moment / 2, u64::from(byte_left(world)));
+            assert!(left == synced || left == synced + 1, "seed {seed}, {moment}: {left}");
+        }
+        let world = World::new(seed);
+        world.run(async {
+            cut_power_at(Moment::Polls(2));
+            three_syncs().await
+        });
+        assert_eq!(world.trace().iter().filter(|(_, event)| *event == Event::Cut).count(), 1);
+    }
+}
+
+#[test]
+fn a_lying_sync_and_a_lost_write_are_found_out_by_a_power_cut() {
+    let mut lost = 0;
+    for seed in 0..50 {
+        let world = World::new(seed);
+        world.run(async {
+            let file = File::create_zeroed(Path::new(FILE), 512).await.expect("creates");
+            faults(|faults| faults.lying_syncs = 1);
+            file.write_all_at(&[Bytes::from(vec![1])], 0).await.expect("writes");
+            file.sync_data().await.expect("lies");
+        });
+        lost += u32::from(byte_left(world) == 0);
+        let world = World::new(seed);
+        world.run(async {
+            faults(|faults| faults.lost_writes = 1);
+            three_syncs().await
+        });
+        assert_eq!(byte_left(world), 3, "only the first is lost");
+    }
+    assert!((5..45).contains(&lost), "{lost}");
 }

@@ -25,6 +25,9 @@ use crate::{
 
 type Task = Pin<Box<dyn Future<Output = ()>>>;
 
+/// A world with more events goes round in circles.
+const EVENTS_MAX: usize = 1_000_000;
+
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -36,6 +39,15 @@ pub enum Event {
     Sync(u64),
     /// The world was stopped.
     Cut,
+}
+
+/// A moment in a world's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// So many tasks have run from now on.
+    Polls(u64),
+    /// So many times a sync has begun or ended from now on, before anybody hears of it.
+    Syncs(u64),
 }
 
 /// The state of a world.
@@ -52,6 +64,8 @@ pub(crate) struct Core {
     disk: Arc<Mutex<Disk>>,
     remote: Remote,
     stopped: Cell<bool>,
+    /// When to stop.
+    end: Cell<Option<Moment>>,
     trace: RefCell<Vec<(Duration, Event)>>,
 }
 
@@ -85,6 +99,7 @@ impl Core {
             disk: Arc::new(Mutex::new(Disk::new(image))),
             remote: Remote::new(0, None),
             stopped: Cell::new(false),
+            end: Cell::new(None),
             trace: RefCell::new(Vec::new()),
         })
     }
@@ -145,7 +160,11 @@ impl Core {
     }
 
     pub(crate) fn note(&self, event: Event) {
-        self.trace.borrow_mut().push((self.now.get(), event));
+        let mut trace = self.trace.borrow_mut();
+        trace.push((self.now.get(), event));
+        let is_sane = trace.len() < EVENTS_MAX;
+        let last = &trace[trace.len().saturating_sub(6)..];
+        assert!(is_sane, "seed {}: {EVENTS_MAX} events, and no end; the last: {last:?}", self.seed);
     }
 
     pub(crate) fn trace(&self) -> Vec<(Duration, Event)> {
@@ -155,6 +174,29 @@ impl Core {
     pub(crate) fn stop(&self) {
         self.note(Event::Cut);
         self.stopped.set(true);
+    }
+
+    pub(crate) fn stop_at(&self, moment: Moment) {
+        self.end.set(Some(moment));
+    }
+
+    /// A sync begins or ends.
+    pub(crate) fn sync_passes(&self) {
+        if let Some(Moment::Syncs(left)) = self.end.get() {
+            self.end.set(left.checked_sub(1).map(Moment::Syncs));
+            if left <= 1 {
+                self.stop();
+            }
+        }
+    }
+
+    fn poll_passes(&self) {
+        if let Some(Moment::Polls(left)) = self.end.get() {
+            self.end.set(left.checked_sub(1).map(Moment::Polls));
+            if left <= 1 {
+                self.stop();
+            }
+        }
     }
 
     pub(crate) fn power_cut(&self) -> Image {
@@ -208,6 +250,7 @@ impl Core {
             return true;
         };
         self.note(Event::Poll(id));
+        self.poll_passes();
         let waker = Waker::from(Arc::new(TaskWaker { id, ready: self.ready.clone() }));
         match task.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(()) => drop(self.tasks.borrow_mut().remove(&id)),

@@ -1,0 +1,139 @@
+//! A whole server in a world: stores, slices, shares; and what may be asked of it from outside.
+
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use blocks::{Codec, Content};
+use meta::{Engine, Store};
+use payload::{Config, Payload, Place};
+use tests::rng::Rng;
+use upload::{
+    collect::What,
+    garbage::{Report, Round, Word},
+};
+use vfs::{Caller, Found, ShareConfig, Squash, Vfs};
+use vocab::{Credentials, StoreId};
+
+use crate::store::Moody;
+
+/// Bytes of a log's segment: a write may have a quarter of it.
+const SEGMENT_BYTES: u32 = 32 * 1024;
+
+/// How a server is laid out; the same in all lives of a world, but for its times.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    /// The content stores; a metadata store for each.
+    pub(crate) stores: Vec<Arc<Moody>>,
+    /// Slices of the log.
+    pub(crate) slices: usize,
+    /// Shares; share `n` is in store `n % stores`.
+    pub(crate) shares: usize,
+    codec: Codec,
+}
+
+/// The server.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    /// All operations.
+    pub(crate) vfs: Vfs,
+    /// The data path.
+    pub(crate) payload: Payload,
+    /// One for each store.
+    pub(crate) places: Vec<Place>,
+    /// Root, whom no share squashes.
+    pub(crate) caller: Caller,
+    /// The roots of the shares.
+    pub(crate) roots: Vec<Found>,
+}
+
+impl Layout {
+    /// A layout by the seed.
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        let stores = if rng.one_in(4) { 2 } else { 1 };
+        Self {
+            stores: (0..stores).map(|_| Arc::default()).collect(),
+            slices: 1 + rng.below(3),
+            shares: 1 + rng.below(3),
+            codec: if rng.one_in(2) { Codec::Lz4 } else { Codec::None },
+        }
+    }
+
+    fn config(&self, rng: &mut Rng) -> Config {
+        let millis = |rng: &mut Rng, of: &[u64]| Duration::from_millis(*rng.pick(of));
+        let segments = self.slices * (4 + rng.below(12));
+        Config {
+            cache_bytes_max: *rng.pick(&[0, 64 << 10, 1 << 20]),
+            log_bytes_max: segments as u64 * u64::from(SEGMENT_BYTES),
+            settle: millis(rng, &[5, 20, 60]),
+            gc_grace: millis(rng, &[0, 10, 50]),
+            gc_interval: millis(rng, &[10, 40]),
+            sweep_interval: millis(rng, &[0, 150, 500]),
+            scrub_interval: millis(rng, &[0, 0, 400]),
+            scrub_rate: 0,
+            ..Config::new(PathBuf::from("/log"))
+        }
+    }
+}
+
+impl Machine {
+    /// Starts it on what the disk holds.
+    ///
+    /// # Errors
+    /// In the server's words.
+    pub(crate) async fn start(layout: &Layout, rng: &mut Rng) -> Result<Self, String> {
+        let mut places = Vec::new();
+        for (number, store) in layout.stores.iter().enumerate() {
+            let name = format!("meta-{number}");
+            let engine = Engine::Journal { path: format!("/{name}/journal").into() };
+            places.push(Place {
+                meta: Store::open_here(&name, &engine).await?,
+                content_name: format!("content-{number}").into(),
+                content: Content::new(store.clone(), layout.codec),
+            });
+        }
+        let here = reactor::current().expect("a world");
+        let config = layout.config(rng);
+        let reactors = vec![here.clone(); layout.slices];
+        let payload = Payload::open_here(&config, &reactors, places.clone(), SEGMENT_BYTES).await?;
+        let vfs = Vfs::new(payload.clone(), here);
+        let credentials = Some(Arc::new(Credentials { uid: 0, gid: 0, groups: Vec::new() }));
+        let caller = Caller { credentials, address: IpAddr::from([127, 0, 0, 1]) };
+        let mut roots = Vec::new();
+        for number in 0..layout.shares {
+            let name = format!("/share-{number}");
+            let config = ShareConfig { squash: Squash::None, ..ShareConfig::new(&name) };
+            vfs.share_add(config, places[number % places.len()].clone()).await?;
+            let root = vfs.mount(&caller, name.as_bytes()).await;
+            roots.push(root.map_err(|error| format!("{name}: {error}"))?);
+        }
+        Ok(Self { vfs, payload, places, caller, roots })
+    }
+
+    /// Stops it in order.
+    pub(crate) async fn stop(self) {
+        self.payload.stop_here().await;
+        self.places.iter().for_each(|place| place.meta.close());
+    }
+
+    /// A round of garbage collection; what was found, by metadata store.
+    ///
+    /// # Panics
+    /// When a block is missing that files refer to.
+    pub(crate) async fn gc(&self, grace: Duration) -> Vec<(StoreId, Result<Report, String>)> {
+        let mut events = self.payload.gc(Round { is_dry: false, grace, is_offline: false });
+        let mut done = Vec::new();
+        while let Some(event) = events.recv().await {
+            let same = |place: &&Place| place.meta.name() == &*event.metadata;
+            let id = self.places.iter().find(same).expect("one of ours").meta.id();
+            match event.what {
+                What::Word(Word::Missing(hash)) => panic!("files refer to {hash}, which is gone"),
+                What::End(report) => done.push((id, Ok(report))),
+                What::Failed(why) => done.push((id, Err(why))),
+                What::Word(Word::Progress(_))
+                | What::Checkpoint(_)
+                | What::Scrub(_)
+                | What::Scrubbed(_) => {}
+            }
+        }
+        done
+    }
+}

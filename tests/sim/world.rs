@@ -1,0 +1,350 @@
+//! A world: several lives of a server on one disk, with clients, and the checks between them.
+
+use std::{
+    cell::Cell,
+    ops::{Deref, DerefMut},
+    path::PathBuf,
+    rc::Rc,
+    time::Duration,
+};
+
+use blocks::BlockKey;
+use reactor::{
+    oneshot,
+    rng::random_u64,
+    sim::{self, Event, Image, Moment, World as Sim},
+};
+use tests::rng::Rng;
+use vocab::{BlockHash, PackId, Time};
+
+use crate::{
+    client::{After, Client, Down},
+    machine::{Layout, Machine},
+    store::Mood,
+};
+
+/// Lives of a world that may end in the middle; one more follows, in peace.
+const LIVES: usize = 4;
+/// How long a world takes at most to come to rest.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A bug that is planted, to see that worlds find it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Plant {
+    /// None.
+    Nothing,
+    /// One sync of each life makes nothing safe.
+    SkippedSync,
+    /// One write of each life, of a batch of records, is not made.
+    DroppedRecord,
+    /// Objects are deleted before the writer of the counts has agreed.
+    EarlyFree,
+}
+
+/// What happened, to the bit.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Story {
+    /// The trace of each life.
+    pub(crate) traces: Vec<Vec<(Duration, Event)>>,
+    /// What its disk held at last.
+    pub(crate) files: Vec<(PathBuf, Vec<u8>)>,
+    /// What its content stores held at last.
+    pub(crate) objects: Vec<BlockHash>,
+    /// Lives that ended by themselves.
+    pub(crate) ended: usize,
+    /// Lives whose clients had found everything before the end.
+    pub(crate) checked: usize,
+}
+
+/// How a life ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    PowerCut,
+    Kill,
+    /// In order.
+    Stop,
+}
+
+type Slot = Rc<Cell<Option<Client>>>;
+
+/// A client at work; it comes back to its place also when its task is cut.
+struct Loan {
+    client: Option<Client>,
+    slot: Slot,
+}
+
+impl Loan {
+    fn take(slot: &Slot) -> Self {
+        Self { client: slot.take(), slot: slot.clone() }
+    }
+}
+
+impl Deref for Loan {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        self.client.as_ref().expect("until it is dropped")
+    }
+}
+
+impl DerefMut for Loan {
+    fn deref_mut(&mut self) -> &mut Client {
+        self.client.as_mut().expect("until it is dropped")
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        self.slot.set(self.client.take());
+    }
+}
+
+/// What a life is to be.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    seed: u64,
+    /// After which end of the one before.
+    after: After,
+    end: End,
+    steps: usize,
+    mood: Mood,
+    plant: Plant,
+    fault: Option<Fault>,
+    /// Nothing goes wrong any more.
+    is_last: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Sync,
+    Write,
+}
+
+/// Runs a world to its end.
+///
+/// # Panics
+/// When something was lost or invented.
+pub(crate) fn run(seed: u64, plant: Plant) -> Story {
+    let mut rng = Rng::new(seed ^ 0x51_6d);
+    let layout = Layout::new(&mut rng);
+    let count = 1 + rng.below(4);
+    let clients = (0..count).map(|number| {
+        let own = Rng::new(rng.number());
+        Rc::new(Cell::new(Some(Client::new(number, number % layout.shares, own))))
+    });
+    let clients: Vec<Slot> = clients.collect();
+    let (mut image, mut after) = (Image::default(), After::Peace);
+    let mut story = Story::default();
+    for number in 0..=LIVES {
+        let life = Life::new(&mut rng, plant, after, number == LIVES);
+        let checked = Rc::new(Cell::new(false));
+        let sim = Sim::open(life.seed, image);
+        let ended = sim.run(lived(life, layout.clone(), clients.clone(), checked.clone()));
+        story.ended += usize::from(ended.is_some());
+        story.checked += usize::from(checked.get());
+        story.traces.push(sim.trace());
+        let then = match life.end {
+            End::Kill if life.fault.is_none() => After::Kill,
+            End::Stop if life.fault.is_none() => After::Peace,
+            End::PowerCut | End::Kill | End::Stop => After::PowerCut,
+        };
+        // What the life before had lost, nobody may have seen yet.
+        after = if checked.get() { then } else { then.max(after) };
+        image = match life.end {
+            End::PowerCut => sim.power_cut(),
+            End::Kill => sim.kill(),
+            End::Stop => sim.shut_down(),
+        };
+    }
+    let files = std::mem::take(image.files());
+    story.files = files.into_iter().collect();
+    story.objects = layout.stores.iter().flat_map(|store| store.objects()).collect();
+    story
+}
+
+impl Life {
+    fn new(rng: &mut Rng, plant: Plant, after: After, is_last: bool) -> Self {
+        let end = match rng.below(10) {
+            _ if is_last => End::Stop,
+            0..=5 => End::PowerCut,
+            6 | 7 => End::Kill,
+            _ => End::Stop,
+        };
+        let mood = Mood {
+            delay_max: Duration::from_micros(*rng.pick(&[0, 500, 5_000, 30_000])),
+            fails_one_in: *rng.pick(&[0, 0, 3, 12]),
+            lies_one_in: *rng.pick(&[0, 0, 0, 10]),
+        };
+        let fault = match rng.below(16) {
+            _ if is_last => None,
+            0 => Some(Fault::Sync),
+            1 => Some(Fault::Write),
+            _ => None,
+        };
+        // What a failed sync should have made safe is still shown to a process that starts again
+        // before the machine does, and the LSM would go on behind it.
+        let end = if matches!(fault, Some(Fault::Sync)) { End::PowerCut } else { end };
+        Self {
+            seed: rng.number(),
+            after,
+            end,
+            steps: 1 + rng.below(30),
+            mood: if is_last { Mood::default() } else { mood },
+            plant,
+            fault,
+            is_last,
+        }
+    }
+}
+
+async fn lived(life: Life, layout: Layout, clients: Vec<Slot>, checked: Rc<Cell<bool>>) {
+    let mut rng = Rng::new(random_u64());
+    if life.end != End::Stop {
+        let moment = if rng.one_in(2) {
+            Moment::Polls(1 + rng.number() % 4000)
+        } else {
+            Moment::Syncs(1 + rng.number() % 160)
+        };
+        sim::cut_power_at(moment);
+    }
+    layout.stores.iter().for_each(|store| store.set(Mood { lies_one_in: 0, ..life.mood }));
+    let machine = match Machine::start(&layout, &mut rng).await {
+        Ok(machine) => machine,
+        Err(why) => panic!("it does not start: {why}"),
+    };
+    let down = all(&machine, &clients, move |mut client, machine| async move {
+        client.come(&machine, life.after).await
+    });
+    if down.await {
+        return;
+    }
+    checked.set(true);
+    layout.stores.iter().for_each(|store| store.set(life.mood));
+    misbehave(life, &mut rng);
+    reactor::spawn(upkeep(machine.clone(), layout.clone(), life, rng.number()));
+    let steps = if life.is_last { 0 } else { life.steps };
+    let down = all(&machine, &clients, move |mut client, machine| async move {
+        for _ in 0..steps {
+            client.step(&machine).await?;
+        }
+        Ok(())
+    });
+    let down = down.await;
+    if life.is_last {
+        rest(&machine, &clients).await;
+    } else if rng.one_in(2) {
+        reactor::sleep(Duration::from_micros(rng.number() % 150_000)).await;
+    }
+    if life.end == End::Stop && !down {
+        layout.stores.iter().for_each(|store| store.set(Mood::default()));
+        machine.stop().await;
+    } else {
+        sim::cut_power();
+        reactor::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+/// Has all clients do something at once; whether one of them found the server down.
+async fn all<F>(
+    machine: &Machine,
+    clients: &[Slot],
+    work: impl Fn(Loan, Machine) -> F + Clone + 'static,
+) -> bool
+where
+    F: Future<Output = Result<(), Down>> + 'static,
+{
+    let mut running = Vec::new();
+    for slot in clients {
+        let (sender, done) = oneshot::channel();
+        let (loan, machine, work) = (Loan::take(slot), machine.clone(), work.clone());
+        reactor::spawn(async move { sender.send(work(loan, machine).await) });
+        running.push(done);
+    }
+    let mut is_down = false;
+    for done in running {
+        is_down |= !matches!(done.await, Ok(Ok(())));
+    }
+    is_down
+}
+
+/// What goes wrong once in a life, some time.
+fn misbehave(life: Life, rng: &mut Rng) {
+    let when = Duration::from_micros(rng.number() % 60_000);
+    reactor::spawn(async move {
+        reactor::sleep(when).await;
+        sim::faults(|faults| {
+            match life.fault {
+                Some(Fault::Sync) => faults.syncs = 1,
+                Some(Fault::Write) => faults.writes = 1,
+                None => {}
+            }
+            match life.plant {
+                Plant::SkippedSync => faults.lying_syncs = 1,
+                Plant::DroppedRecord => faults.lost_writes = 1,
+                Plant::EarlyFree | Plant::Nothing => {}
+            }
+        });
+    });
+}
+
+/// What goes on beside the clients: the cache is dropped, garbage collected.
+async fn upkeep(machine: Machine, layout: Layout, life: Life, seed: u64) {
+    let mut rng = Rng::new(seed);
+    loop {
+        reactor::sleep(Duration::from_micros(rng.number() % 20_000)).await;
+        if life.plant == Plant::EarlyFree {
+            free_early(&machine, &layout).await;
+        }
+        match rng.below(5) {
+            0 => drop(machine.gc(Duration::from_millis(rng.number() % 40)).await),
+            1 | 2 => drop(machine.payload.drain_here(Duration::from_millis(50)).await),
+            _ => machine.payload.drop_clean_here().await,
+        }
+    }
+}
+
+/// The planted collector: it asks nobody before it deletes.
+async fn free_early(machine: &Machine, layout: &Layout) {
+    for (place, store) in machine.places.iter().zip(&layout.stores) {
+        let end = Time { seconds: i64::MAX, nanos: 0 };
+        let condemned = place.meta.condemned(&place.content_name, end, 100).await;
+        for hash in condemned.unwrap_or_default() {
+            store.lose(&BlockKey::block(place.meta.id(), hash)).await;
+            store.lose(&BlockKey::pack(place.meta.id(), PackId(hash))).await;
+        }
+    }
+}
+
+/// Everything comes to rest: all is found in the content stores too, and nothing else is there.
+async fn rest(machine: &Machine, clients: &[Slot]) {
+    machine.payload.drain_here(PATIENCE).await.expect("the stores are well");
+    machine.payload.drop_clean_here().await;
+    let down = all(machine, clients, |mut client, machine| async move {
+        client.compare_all(&machine, After::Peace, &Default::default()).await
+    });
+    assert!(!down.await, "the disk is well");
+    machine.payload.drain_here(PATIENCE).await.expect("the stores are well");
+    let patience = reactor::clock::monotonic() + PATIENCE;
+    for place in &machine.places {
+        while !place.meta.orphans(1).await.expect("reads").is_empty() {
+            assert!(reactor::clock::monotonic() < patience, "orphans stay");
+            reactor::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    loop {
+        let rounds = machine.gc(Duration::ZERO).await;
+        let is_clean = rounds.iter().all(|(_, round)| {
+            let report = round.as_ref().expect("the stores are well");
+            report.live == report.seen
+        });
+        if is_clean {
+            break;
+        }
+        assert!(reactor::clock::monotonic() < patience, "garbage stays: {rounds:?}");
+        reactor::sleep(Duration::from_millis(20)).await;
+    }
+    for place in &machine.places {
+        let checked = place.meta.check().await.expect("reads");
+        assert_eq!(checked.findings, [], "{}", place.meta.name());
+    }
+}
