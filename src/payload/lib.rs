@@ -23,6 +23,7 @@ mod start;
 mod tests;
 mod upload_queue;
 mod vouch;
+mod warm;
 mod write;
 
 use std::{
@@ -40,6 +41,7 @@ use vocab::{
     durable::{Durable, Grade, Logged},
     limits::SEGMENT_BYTES,
 };
+pub use warm::{Warmed, Warmer};
 
 use counters::Counters;
 use slice::Slice;

@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Rebuild,
     /// Read every stored block, check it, and heal it where a good copy is left
     Scrub(ScrubArgs),
+    /// Bring a share's stored blocks into the running server's memory
+    Warm(WarmArgs),
     /// Write, show, edit or check the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -137,6 +139,15 @@ pub(crate) struct ScrubArgs {
     #[arg(long, value_name = "SIZE")]
     pub(crate) rate: Option<String>,
     /// The process id's file of the server, when one runs
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pid_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WarmArgs {
+    /// The share, for example /export
+    pub(crate) share: String,
+    /// The process id's file of the server
     #[arg(long, value_name = "FILE")]
     pub(crate) pid_file: Option<PathBuf>,
 }

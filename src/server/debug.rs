@@ -17,6 +17,7 @@ use upload::{
     garbage::{Round, Word},
     scrub,
 };
+use vfs::Warmed;
 use vocab::Error;
 
 use crate::{
@@ -87,6 +88,31 @@ pub(crate) async fn scrub(
         }
         for store in rooms.stores() {
             upkeep::users(store, damaged.clone()).await.into_iter().flatten().for_each(tell);
+        }
+    });
+    Ok(lines(events, |event| event))
+}
+
+/// Brings a share's stored blocks into memory. Asked for with `{"share": "/export"}`.
+pub(crate) async fn warm(
+    State(sources): State<Sources>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    body: String,
+) -> Result<Response, Refused> {
+    let rooms = std::sync::Arc::clone(trusted(&sources, peer, &headers)?);
+    let share = asked(&body)?["share"].as_str().unwrap_or_default().to_owned();
+    let (sender, events) = unbounded_channel();
+    tokio::spawn(async move {
+        let shown = |event: &str, done: Warmed| {
+            let Warmed { files, bytes, bytes_left } = done;
+            json!({"event": event, "files": files, "bytes": bytes, "bytes_left": bytes_left})
+        };
+        // Whoever asked may have gone; what is warm stays so.
+        let tell = |event| drop(sender.send(event));
+        match rooms.vfs.warm(&share, |done| tell(shown("warming", done))).await {
+            Ok(done) => tell(shown("warmed", done)),
+            Err(why) => tell(json!({"event": "failed", "error": why})),
         }
     });
     Ok(lines(events, |event| event))

@@ -70,6 +70,7 @@ pub(crate) fn router(sources: Sources) -> Router {
         .route("/debug/fsck", post(debug::fsck))
         .route("/debug/checkpoint", post(debug::checkpoint))
         .route("/debug/scrub", post(debug::scrub))
+        .route("/debug/warm", post(debug::warm))
         .with_state(sources)
 }
 

@@ -30,6 +30,7 @@ mod squash;
 mod statfs;
 mod symlink;
 mod target;
+mod warm;
 mod write;
 
 #[cfg(test)]
@@ -45,7 +46,7 @@ use handle::Handle;
 
 // The words of the data path that protocols use.
 pub use lock::{Asked, Locks};
-pub use payload::{Evidence, ReadDone, Stability};
+pub use payload::{Evidence, ReadDone, Stability, Warmed};
 pub use share::{Export, Network, ShareConfig, ShareStatus, offered};
 pub use squash::Squash;
 

@@ -18,4 +18,5 @@ mod rebuild;
 mod remote;
 mod stop;
 mod stores;
+mod warm;
 mod wire;

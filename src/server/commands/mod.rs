@@ -13,6 +13,7 @@ pub(crate) mod scrub;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
+pub(crate) mod warm;
 
 use std::{
     io::{ErrorKind, Write},
