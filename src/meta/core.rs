@@ -35,6 +35,10 @@ impl Core {
     /// A store over an engine, made when there is none in it.
     pub(crate) async fn open(name: &str, engine: Box<dyn Engine>) -> Result<Self, String> {
         let format = format(name, &*engine).await?;
+        // A process that was killed may have left a batch that nobody was told of and no sync
+        // covered. Whoever is shown its names from here on must find them after a power cut.
+        let synced = engine.synced().await.map_err(io);
+        synced.map_err(|error| format!("cannot sync the metadata store `{name}`: {error}"))?;
         let seed = Seed(reactor::rng::random_u64());
         Ok(Self {
             name: name.into(),

@@ -7,7 +7,10 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use reactor::rng::Rng;
+use reactor::{
+    rng::Rng,
+    sim::{Moment, World, cut_power_at},
+};
 use vocab::{BlockIndex, Error, InodeId, Sequence};
 
 use crate::{
@@ -481,4 +484,39 @@ fn a_journal_that_lost_synced_batches_is_refused() {
     make(&lsm, 77);
     drop(lsm);
     drop(Lsm::open(dir.path()).expect("it counts on"));
+}
+
+/// Killed after a batch was written and before it was synced, started again, and the power goes.
+#[test]
+fn what_a_new_life_shows_survives_a_power_cut() {
+    const SHARE: &str = "/a";
+    let open = || async {
+        let engine = Kind::Journal { path: "/meta/journal".into() };
+        Store::open_here("test", &engine).await.expect("open")
+    };
+    let shown = |seed, image| {
+        let world = World::open(seed, image);
+        let shares = world.run(async move { open().await.shares().expect("shares").len() });
+        (shares.expect("nothing stops it"), world)
+    };
+    let mut kept = 0;
+    for moment in 1..60 {
+        let world = World::new(moment);
+        let answered = world.run(async move {
+            let store = open().await;
+            cut_power_at(Moment::Polls(moment));
+            let (name, content) = (SHARE.to_owned(), "c".to_owned());
+            let attr = new_attr(0o755);
+            let make = Command::ShareCreate { name, content, attr, now: at(1), generation: 1 };
+            store.submit(make).await.is_ok()
+        });
+        let image = world.kill();
+        for seed in 0..8 {
+            let (before, world) = shown(seed, image.clone());
+            let (after, _) = shown(seed, world.power_cut());
+            assert_eq!(before, after, "killed after {moment}, then seed {seed}");
+            kept += usize::from(answered.is_none()) * after;
+        }
+    }
+    assert!(kept > 0, "never between the write and its sync");
 }
