@@ -303,14 +303,17 @@ async fn upkeep(machine: Machine, layout: Layout, life: Life, seed: u64) {
     }
 }
 
-/// The planted collector: it asks nobody before it deletes.
+/// The planted collector: it asks nobody before it deletes, not even who else is in the pack.
 async fn free_early(machine: &Machine, layout: &Layout) {
     for (place, store) in machine.places.iter().zip(&layout.stores) {
         let end = Time { seconds: i64::MAX, nanos: 0 };
         let condemned = place.meta.condemned(&place.content_name, end, 100).await;
         for hash in condemned.unwrap_or_default() {
             store.lose(&BlockKey::block(place.meta.id(), hash)).await;
-            store.lose(&BlockKey::pack(place.meta.id(), PackId(hash))).await;
+            let counted = place.meta.count_of(&place.content_name, hash).await.ok().flatten();
+            let packed = counted.and_then(|counted| counted.rests.packed());
+            let pack = packed.map_or(PackId(hash), |packed| packed.pack);
+            store.lose(&BlockKey::pack(place.meta.id(), pack)).await;
         }
     }
 }
