@@ -12,9 +12,11 @@ use bytes::Bytes;
 use vocab::{BlockHash, PackId, Packed, StoreId, limits::PACKED_BLOCK_BYTES_MAX};
 
 use crate::{
-    BlockKey, PackEntry, Part, Plain, Put, Store, StoreError,
+    BlockKey, Keyring, PackEntry, Part, Plain, Put, Store, StoreError,
+    names::SealedNames,
     object::{self, Codec, Fault, Index},
     pack,
+    seal::{self, DataKeys},
 };
 
 /// Up to here one GET from the object's start is cheaper than one for the index and one for frames:
@@ -32,16 +34,72 @@ pub struct Content {
     pub store: Arc<dyn Store>,
     codec: Codec,
     indexes: Arc<Indexes>,
+    /// What seals new blocks, and where the data keys rest.
+    keys: Option<(Arc<Keyring>, Arc<dyn Store>)>,
 }
 
 impl Content {
     /// Blocks in a store, new ones in this codec.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, codec: Codec) -> Self {
-        Self { store, codec, indexes: Arc::default() }
+        Self { store, codec, indexes: Arc::default(), keys: None }
     }
 
-    /// The identity of a block.
+    /// The same, new ones encrypted. What is there unencrypted stays readable.
+    #[must_use]
+    pub fn encrypted(store: Arc<dyn Store>, codec: Codec, keys: Keyring) -> Self {
+        let keys = Arc::new(keys);
+        let sealed = SealedNames { inner: Arc::clone(&store), keys: Arc::clone(&keys) };
+        Self { keys: Some((keys, store)), ..Self::new(Arc::new(sealed), codec) }
+    }
+
+    /// Whether the keys that are configured open what is there.
+    ///
+    /// # Errors
+    /// The store's; `Refused`, with what to do, when they do not.
+    pub async fn check_keys(&self) -> Result<(), StoreError> {
+        match &self.keys {
+            Some((keys, store)) => keys.check(&**store).await,
+            None => seal::refuse_keys(&*self.store).await,
+        }
+    }
+
+    /// Wraps all data keys by the key that is configured now; how many. No object is rewritten.
+    ///
+    /// # Errors
+    /// As [`Content::check_keys`].
+    pub async fn rotate_key(&self) -> Result<u64, StoreError> {
+        match &self.keys {
+            Some((keys, store)) => keys.rewrap(&**store).await,
+            None => Ok(0),
+        }
+    }
+
+    /// The identity of a new block here.
+    ///
+    /// # Errors
+    /// The store's, when its keys are not there yet.
+    pub async fn identity(&self, domain: StoreId, plain: &Plain) -> Result<BlockHash, StoreError> {
+        let keys = self.keys(domain).await?;
+        Ok(keys.map_or_else(|| Self::hash(plain), |keys| keys.identity(plain)))
+    }
+
+    /// Whether a block is the one of this name, which it may have got before there were keys.
+    ///
+    /// # Errors
+    /// As [`Content::identity`].
+    pub async fn is_block(&self, key: &BlockKey, plain: &Plain) -> Result<bool, StoreError> {
+        Ok(Self::hash(plain) == key.hash || self.identity(key.domain, plain).await? == key.hash)
+    }
+
+    async fn keys(&self, domain: StoreId) -> Result<Option<Arc<DataKeys>>, StoreError> {
+        match &self.keys {
+            Some((keys, store)) => keys.of(&**store, domain).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The identity of a block that is not encrypted.
     #[must_use]
     pub fn hash(plain: &Plain) -> BlockHash {
         let mut hasher = blake3::Hasher::new();
@@ -56,7 +114,8 @@ impl Content {
     /// # Errors
     /// The store's.
     pub async fn put(&self, key: &BlockKey, plain: &Plain) -> Result<Put, StoreError> {
-        self.store.put(key, object::encode(&key.hash, plain, self.codec)).await
+        let part = self.part(key, plain).await?;
+        self.store.put(key, part.object).await
     }
 
     /// Plain bytes of frames `first..first + count` of a block of `plain_len` bytes, checked; each
@@ -108,21 +167,23 @@ impl Content {
         plain_len: u32,
     ) -> Result<Plain, StoreError> {
         let object = self.get(key, packed, 0, OBJECT_BYTES_MAX).await?;
-        self.open(key, plain_len, &object)
+        self.open(key, plain_len, &object).await
     }
 
     /// The block of an object, checked to the last bit.
     ///
     /// # Errors
     /// `Corrupt`.
-    pub fn open(
+    pub async fn open(
         &self,
         key: &BlockKey,
         plain_len: u32,
         object: &Bytes,
     ) -> Result<Plain, StoreError> {
         let corrupt = |fault: Fault| StoreError::Corrupt(format!("{key}: {fault}"));
-        let index = Index::parse(&key.hash, plain_len, object).map_err(corrupt)?;
+        let index =
+            Index::parse(&key.hash, plain_len, object, self.keys(key.domain).await?.as_deref());
+        let index = index.map_err(corrupt)?;
         let frames = object::frame_count(plain_len);
         let span = index.span(0, frames);
         if object.len() as u64 != span.end {
@@ -133,7 +194,12 @@ impl Content {
         let mut plain = Plain::builder(plain_len);
         frames.iter().for_each(|frame| plain.push(frame));
         let plain = plain.finish();
-        if Self::hash(&plain) != key.hash {
+        // What is not sealed must be what it was named by before there were keys.
+        let identity = match index.is_sealed() {
+            true => self.identity(key.domain, &plain).await?,
+            false => Self::hash(&plain),
+        };
+        if identity != key.hash {
             return Err(corrupt("the bytes of another block"));
         }
         Ok(plain)
@@ -148,7 +214,8 @@ impl Content {
     ) -> Vec<Option<Bytes>> {
         let frames = object::frame_count(plain_len);
         let object = self.get(key, packed, 0, OBJECT_BYTES_MAX).await.unwrap_or_default();
-        let index = Index::parse(&key.hash, plain_len, &object);
+        let Ok(keys) = self.keys(key.domain).await else { return vec![None; frames as usize] };
+        let index = Index::parse(&key.hash, plain_len, &object, keys.as_deref());
         let index = index.unwrap_or_else(|_| Index::raw(plain_len));
         let frame = |number| {
             let span = index.span(number, 1);
@@ -159,10 +226,15 @@ impl Content {
         (0..frames).map(frame).collect()
     }
 
-    /// The object of a block, to be put by itself or in a pack. Compresses on this thread.
-    #[must_use]
-    pub fn part(&self, hash: BlockHash, plain: &Plain) -> Part {
-        Part { hash, plain_bytes: plain.bytes(), object: object::encode(&hash, plain, self.codec) }
+    /// The object of a block, to be put by itself or in a pack. Compresses and seals on this
+    /// thread.
+    ///
+    /// # Errors
+    /// As [`Content::identity`].
+    pub async fn part(&self, key: &BlockKey, plain: &Plain) -> Result<Part, StoreError> {
+        let own = self.keys(key.domain).await?.map(|keys| keys.object());
+        let object = object::encode(&key.hash, plain, self.codec, own.as_ref());
+        Ok(Part { hash: key.hash, plain_bytes: plain.bytes(), object })
     }
 
     /// Puts blocks as one object; where each of them rests then.
@@ -248,7 +320,10 @@ impl Content {
     /// Where the frames should be, without asking the store.
     fn guess(&self, key: &BlockKey, plain_len: u32) -> Option<Arc<Index>> {
         let known = self.indexes.get(key).filter(|index| index.plain_bytes() == plain_len);
-        let raw = || (self.codec == Codec::None).then(|| Arc::new(Index::raw(plain_len)));
+        let raw = || {
+            (self.codec == Codec::None && self.keys.is_none())
+                .then(|| Arc::new(Index::raw(plain_len)))
+        };
         known.or_else(raw)
     }
 
@@ -261,12 +336,18 @@ impl Content {
         count: u32,
     ) -> Result<Vec<Bytes>, StoreError> {
         let corrupt = |fault: Fault| StoreError::Corrupt(format!("{key}: {fault}"));
-        // No frame is longer stored than raw, so what ends here when raw does not end later.
-        let end_max = Index::raw(plain_len).span(first, count).end;
+        let end_max = object::end_max(plain_len, first + count);
         let is_single = first == 0 || end_max <= SINGLE_GET_BYTES_MAX;
-        let lead = if is_single { end_max } else { object::head_bytes(plain_len).into() };
+        let lead = if is_single { end_max } else { object::head_bytes_max(plain_len).into() };
         let lead = self.get(key, packed, 0, lead).await?;
-        let index = Index::parse(&key.hash, plain_len, &lead).map_err(corrupt)?;
+        let keys = self.keys(key.domain).await?;
+        let index = Index::parse(&key.hash, plain_len, &lead, keys.as_deref()).map_err(corrupt)?;
+        if keys.is_some() && !index.is_sealed() {
+            // From before there were keys. Only all of its bytes prove that nobody put it here who
+            // has none.
+            let frames = self.whole(key, packed, plain_len).await?.into_frames();
+            return Ok(frames[first as usize..(first + count) as usize].to_vec());
+        }
         let span = index.span(first, count);
         let bytes = if is_single {
             lead.slice(lead.len().min(to_usize(span.start))..lead.len().min(to_usize(span.end)))

@@ -8,10 +8,12 @@ mod content;
 mod filesystem;
 mod key;
 mod memory;
+mod names;
 mod object;
 mod pack;
 mod plain;
 mod s3;
+mod seal;
 mod spare;
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,7 @@ pub use object::Codec;
 pub use pack::{PACK_BLOCKS_MAX, PACK_BYTES, PackEntry, Part};
 pub use plain::{Builder, Plain};
 pub use s3::{S3, S3Config, S3Credentials};
+pub use seal::{Keyring, NamedKey};
 pub use spare::Spare;
 use vocab::{BlockHash, PackId, StoreId, Time};
 

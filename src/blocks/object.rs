@@ -15,10 +15,16 @@ use zerocopy::{
     little_endian::{U16, U32, U64},
 };
 
-use crate::{plain::Plain, spare::Spare};
+use crate::{
+    plain::Plain,
+    seal::{DataKeys, ObjectKey, TAG_BYTES},
+    spare::Spare,
+};
 
 const MAGIC: [u8; 4] = *b"DFSB";
 const VERSION: u16 = 1;
+/// Of an object whose frames are sealed.
+const VERSION_SEALED: u16 = 2;
 /// Bytes of a frame's checksum, which stands before it.
 const CHECK_BYTES: u32 = 8;
 /// A compressed frame saves at least a sixteenth, or it is stored raw.
@@ -67,9 +73,18 @@ struct Entry {
     stored: U32,
 }
 
+/// Stands between the hash and the checksums of a sealed object's header.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+struct Sealing {
+    key_id: [u8; 16],
+    salt: [u8; 32],
+}
+
 const HEADER_BYTES: usize = size_of::<Header>();
-const HEADER_CHECKED_BYTES: usize = HEADER_BYTES - 8;
-const _: () = assert!(HEADER_BYTES == 64 && size_of::<Entry>() == 8);
+const CHECKS_BYTES: usize = 16;
+const SEALING_BYTES: usize = size_of::<Sealing>();
+const _: () = assert!(HEADER_BYTES == 64 && size_of::<Entry>() == 8 && SEALING_BYTES == 48);
 const _: () = assert!(FRAME_BYTES < 1 << 24);
 
 /// Frames of a block.
@@ -78,8 +93,20 @@ pub(crate) fn frame_count(plain_bytes: u32) -> u32 {
 }
 
 /// Bytes of header and index.
-pub(crate) fn head_bytes(plain_bytes: u32) -> u32 {
-    64 + 8 * frame_count(plain_bytes)
+fn head_bytes(plain_bytes: u32, is_sealed: bool) -> u32 {
+    let header = if is_sealed { 112 } else { 64 };
+    header + 8 * frame_count(plain_bytes)
+}
+
+/// Header and index are not longer, however the object is stored.
+pub(crate) fn head_bytes_max(plain_bytes: u32) -> u32 {
+    head_bytes(plain_bytes, true)
+}
+
+/// The first frames of an object end here at the latest, however they are stored.
+pub(crate) fn end_max(plain_bytes: u32, frames: u32) -> u64 {
+    let frame = FRAME_BYTES + CHECK_BYTES + TAG_BYTES;
+    u64::from(head_bytes_max(plain_bytes)) + u64::from(frames) * u64::from(frame)
 }
 
 /// Plain bytes of one frame.
@@ -87,47 +114,100 @@ fn frame_bytes(plain_bytes: u32, number: u32) -> u32 {
     (plain_bytes - number * FRAME_BYTES).min(FRAME_BYTES)
 }
 
-/// The object of a block.
-pub(crate) fn encode(hash: &BlockHash, plain: &Plain, codec: Codec) -> Bytes {
+/// The object of a block, sealed by its own key if there is one.
+pub(crate) fn encode(
+    hash: &BlockHash,
+    plain: &Plain,
+    codec: Codec,
+    key: Option<&ObjectKey>,
+) -> Bytes {
     let plain_bytes = plain.bytes();
-    let head = head_bytes(plain_bytes) as usize;
+    let head = head_bytes(plain_bytes, key.is_some()) as usize;
     let frames = plain.frames().len();
-    let mut object = Spare::take(head + frames * CHECK_BYTES as usize + plain_bytes as usize);
+    let frames_bytes = frames * (CHECK_BYTES + TAG_BYTES) as usize + plain_bytes as usize;
+    let mut object = Spare::take(head + frames_bytes);
     object.extend_zeroes(head);
     let mut packer = Packer { codec, stubborn: 0 };
     let mut entries = Vec::with_capacity(frames);
     for (number, frame) in (0..).zip(plain.frames()) {
         let packed = packer.pack(frame);
-        let (codec, stored) =
-            packed.as_deref().map_or((Codec::None, &**frame), |packed| (codec, packed));
+        let codec = if packed.is_some() { codec } else { Codec::None };
+        let sealed = key.map(|key| {
+            let bytes = packed.as_deref().unwrap_or(frame).to_vec();
+            key.seal(number, &about(hash, plain_bytes, number, codec), bytes)
+        });
+        let stored = sealed.as_deref().or(packed.as_deref()).unwrap_or(frame);
         entries.push(Entry::new(object.len(), stored.len(), codec));
         object.extend_from_slice(&frame_check(hash, number, codec, stored).to_le_bytes());
         object.extend_from_slice(stored);
     }
-    let header = header(hash, plain_bytes, codec, entries.as_bytes());
-    object[..HEADER_BYTES].copy_from_slice(header.as_bytes());
-    object[HEADER_BYTES..head].copy_from_slice(entries.as_bytes());
+    let header = header(hash, plain_bytes, codec, entries.as_bytes(), key);
+    object[..header.len()].copy_from_slice(&header);
+    object[header.len()..head].copy_from_slice(entries.as_bytes());
     object.freeze()
 }
 
-fn header(hash: &BlockHash, plain_bytes: u32, codec: Codec, index: &[u8]) -> Header {
-    let mut header = Header {
+/// What a sealed frame is, so that no other frame passes for it.
+fn about(hash: &BlockHash, plain_bytes: u32, number: u32, codec: Codec) -> [u8; 41] {
+    let mut about = [0; 41];
+    about[..32].copy_from_slice(&hash.0);
+    about[32..36].copy_from_slice(&plain_bytes.to_le_bytes());
+    about[36..40].copy_from_slice(&number.to_le_bytes());
+    about[40] = codec.number();
+    about
+}
+
+fn header(
+    hash: &BlockHash,
+    plain_bytes: u32,
+    codec: Codec,
+    index: &[u8],
+    key: Option<&ObjectKey>,
+) -> Vec<u8> {
+    let header = Header {
         magic: MAGIC,
-        version: VERSION.into(),
+        version: if key.is_some() { VERSION_SEALED } else { VERSION }.into(),
         codec: codec.number(),
         zero: 0,
         plain_bytes: plain_bytes.into(),
         frame_bytes: FRAME_BYTES.into(),
         hash: hash.0,
-        index_check: xxh3_64_with_seed(index, seed(hash)).into(),
+        index_check: 0.into(),
         header_check: 0.into(),
     };
-    header.header_check = header_check(header.as_bytes()).into();
-    header
+    let mut bytes = header.as_bytes()[..HEADER_BYTES - CHECKS_BYTES].to_vec();
+    if let Some(key) = key {
+        bytes.extend_from_slice(Sealing { key_id: key.id, salt: key.salt }.as_bytes());
+    }
+    bytes.extend_from_slice(&xxh3_64_with_seed(index, seed(hash)).to_le_bytes());
+    bytes.extend_from_slice(&xxh3_64_with_seed(&bytes, 0).to_le_bytes());
+    bytes
 }
 
-fn header_check(header: &[u8]) -> u64 {
-    xxh3_64_with_seed(&header[..HEADER_CHECKED_BYTES], 0)
+/// The header with its checks where an unsealed one has them, and the sealing.
+fn parse_header(head: &[u8]) -> Result<(Header, Option<Sealing>), Fault> {
+    let short = "shorter than a header";
+    let (mut header, _) = Header::read_from_prefix(head).map_err(|_| short)?;
+    if header.magic != MAGIC {
+        return Err("not a block object");
+    }
+    let is_sealed = header.version.get() == VERSION_SEALED;
+    let bytes = if is_sealed { HEADER_BYTES + SEALING_BYTES } else { HEADER_BYTES };
+    let checked = head.get(..bytes - 8).ok_or(short)?;
+    let check = head.get(bytes - 8..bytes).ok_or(short)?;
+    if check != xxh3_64_with_seed(checked, 0).to_le_bytes() {
+        return Err("wrong header checksum");
+    }
+    if !is_sealed && header.version.get() != VERSION || header.frame_bytes.get() != FRAME_BYTES {
+        return Err("written by an unknown version");
+    }
+    if !is_sealed {
+        return Ok((header, None));
+    }
+    let sealing = &head[HEADER_BYTES - CHECKS_BYTES..];
+    let (sealing, rest) = Sealing::read_from_prefix(sealing).map_err(|_| short)?;
+    (header.index_check, _) = U64::read_from_prefix(rest).map_err(|_| short)?;
+    Ok((header, Some(sealing)))
 }
 
 /// Ties index and frames to their block.
@@ -211,6 +291,8 @@ impl Entry {
 pub(crate) struct Index {
     plain_bytes: u32,
     entries: Box<[Entry]>,
+    /// What the frames were sealed by.
+    key: Option<ObjectKey>,
 }
 
 impl Index {
@@ -218,42 +300,51 @@ impl Index {
     pub(crate) fn raw(plain_bytes: u32) -> Self {
         let stride = FRAME_BYTES + CHECK_BYTES;
         let entry = |number| {
-            let offset = head_bytes(plain_bytes) + number * stride;
+            let offset = head_bytes(plain_bytes, false) + number * stride;
             Entry::new(offset as usize, frame_bytes(plain_bytes, number) as usize, Codec::None)
         };
-        Self { plain_bytes, entries: (0..frame_count(plain_bytes)).map(entry).collect() }
+        let entries = (0..frame_count(plain_bytes)).map(entry).collect();
+        Self { plain_bytes, entries, key: None }
     }
 
     /// Reads the head of an object that should hold this block. More bytes may follow.
-    pub(crate) fn parse(hash: &BlockHash, plain_bytes: u32, head: &[u8]) -> Result<Self, Fault> {
-        let (header, rest) = Header::read_from_prefix(head).map_err(|_| "shorter than a header")?;
-        if header.magic != MAGIC {
-            return Err("not a block object");
-        }
-        if header.header_check.get() != header_check(head) {
-            return Err("wrong header checksum");
-        }
-        if header.version.get() != VERSION || header.frame_bytes.get() != FRAME_BYTES {
-            return Err("written by an unknown version");
-        }
+    pub(crate) fn parse(
+        hash: &BlockHash,
+        plain_bytes: u32,
+        head: &[u8],
+        keys: Option<&DataKeys>,
+    ) -> Result<Self, Fault> {
+        let (header, sealing) = parse_header(head)?;
         if header.hash != hash.0 {
             return Err("holds another block");
         }
         if header.plain_bytes.get() != plain_bytes {
             return Err("holds a block of another length");
         }
+        let key = sealing.map(|sealing| {
+            let keys = keys.ok_or("sealed, and no key is configured")?;
+            let key = keys.object_of(&sealing.key_id, &sealing.salt);
+            key.ok_or("sealed by a data key that is not there")
+        });
+        let key = key.transpose()?;
+        let is_sealed = key.is_some();
+        let header_bytes = HEADER_BYTES + if is_sealed { SEALING_BYTES } else { 0 };
+        let rest = head.get(header_bytes..).unwrap_or_default();
         let (entries, _) =
             <[Entry]>::ref_from_prefix_with_elems(rest, frame_count(plain_bytes) as usize)
                 .map_err(|_| "shorter than its index")?;
         if header.index_check.get() != xxh3_64_with_seed(entries.as_bytes(), seed(hash)) {
             return Err("wrong index checksum");
         }
-        let mut offset = head_bytes(plain_bytes);
+        let mut offset = head_bytes(plain_bytes, is_sealed);
+        let tag = if is_sealed { TAG_BYTES } else { 0 };
         for (number, entry) in (0..).zip(entries) {
             let plain = frame_bytes(plain_bytes, number);
             let fits = match entry.codec() {
-                Some(Codec::None) => entry.stored_bytes() == plain,
-                Some(Codec::Lz4 | Codec::Zstd) => entry.stored_bytes() < plain,
+                Some(Codec::None) => entry.stored_bytes() == plain + tag,
+                Some(Codec::Lz4 | Codec::Zstd) => {
+                    (tag..plain + tag).contains(&entry.stored_bytes())
+                }
                 None => false,
             };
             if !fits || entry.offset.get() != offset {
@@ -261,7 +352,12 @@ impl Index {
             }
             offset = entry.end();
         }
-        Ok(Self { plain_bytes, entries: entries.into() })
+        Ok(Self { plain_bytes, entries: entries.into(), key })
+    }
+
+    /// Whether its frames are sealed.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.key.is_some()
     }
 
     /// Plain bytes of the block.
@@ -297,7 +393,10 @@ impl Index {
             if span[from..][..8] != frame_check(hash, number, codec, stored).to_le_bytes() {
                 return Err("wrong frame checksum");
             }
-            unpack(codec, stored, frame_bytes(self.plain_bytes, number) as usize)
+            let plain_bytes = frame_bytes(self.plain_bytes, number) as usize;
+            let Some(key) = &self.key else { return unpack(codec, stored, plain_bytes) };
+            let opened = key.open(number, &about(hash, self.plain_bytes, number, codec), stored)?;
+            unpack(codec, &opened, plain_bytes)
         };
         (first..first + count).map(frame).collect()
     }

@@ -34,6 +34,9 @@ pub(crate) enum Command {
     Checkpoint(CheckpointArgs),
     /// Make the metadata stores anew from the last checkpoint in the content stores
     Rebuild,
+    /// Keys of encrypted content stores
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Read every stored block, check it, and heal it where a good copy is left
     Scrub(ScrubArgs),
     /// Bring a share's stored blocks into the running server's memory
@@ -49,6 +52,12 @@ pub(crate) enum Command {
     Completion(Completion),
     /// Serve a folder at once: writes its configuration when there is none, and stays
     Quickstart(Quickstart),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyCommand {
+    /// Wrap all data keys by the keys that the configuration names now; no block is rewritten
+    Rotate,
 }
 
 #[derive(Debug, Subcommand)]

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use blocks::{Content, StoreError};
+use blocks::{Content, Keyring, StoreError};
 use nfs::metrics::Snapshot;
 use payload::{Payload, Place};
 use reactor::{
@@ -232,8 +232,13 @@ pub(crate) fn content(config: &Config) -> Result<BTreeMap<String, Content>, Stri
             warn!("content store {name} belongs to no share and is not opened");
             continue;
         }
-        let content = open(store).map_err(|error| unusable(name, &error))?;
-        let probe = async { tokio::time::timeout(PROBE_PATIENCE, content.store.probe()).await };
+        let keys = crate::keys::ring(config, name)?;
+        let content = open(store, keys).map_err(|error| unusable(name, &error))?;
+        let probe = async {
+            let remarks = content.store.probe().await?;
+            content.check_keys().await.map(|()| remarks)
+        };
+        let probe = async { tokio::time::timeout(PROBE_PATIENCE, probe).await };
         match runtime.block_on(probe) {
             Ok(Ok(remarks)) => {
                 remarks.iter().for_each(|remark| info!("content store {name}: {remark}"));
@@ -251,13 +256,16 @@ pub(crate) fn content(config: &Config) -> Result<BTreeMap<String, Content>, Stri
     Ok(stores)
 }
 
-fn open(store: &ContentStore) -> Result<Content, StoreError> {
+fn open(store: &ContentStore, keys: Option<Keyring>) -> Result<Content, StoreError> {
     let bytes: Arc<dyn blocks::Store> = match &store.kind {
         ContentKind::Memory => Arc::new(blocks::Memory::new()),
         ContentKind::Filesystem { path } => Arc::new(blocks::Filesystem::open(path)?),
         ContentKind::S3(config) => Arc::new(blocks::S3::new(config)?),
     };
-    Ok(Content::new(bytes, store.codec))
+    Ok(match keys {
+        Some(keys) => Content::encrypted(bytes, store.codec, keys),
+        None => Content::new(bytes, store.codec),
+    })
 }
 
 fn unusable(name: &str, error: &StoreError) -> String {

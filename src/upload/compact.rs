@@ -38,7 +38,7 @@ pub(crate) async fn run(place: &Place, locks: &Locks, packs: &[PackId]) -> Resul
             if rests.is_none_or(|counted| counted.rests != Rest::Packed(entry.packed)) {
                 continue;
             }
-            if let Err(error) = place.content.open(&key, entry.plain_bytes, &object) {
+            if let Err(error) = place.content.open(&key, entry.plain_bytes, &object).await {
                 trace::warn!(hash = %entry.hash, %error, "a damaged block stays in its pack");
                 continue;
             }

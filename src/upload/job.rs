@@ -6,7 +6,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
-use blocks::{BlockKey, Builder, Content, Plain, StoreError};
+use blocks::{BlockKey, Builder, Plain, StoreError};
 use bytes::Bytes;
 use cache::dirty::Snapshot;
 use meta::{
@@ -115,15 +115,21 @@ impl Shared {
         self.locks.clone()
     }
 
-    pub(crate) async fn run(self, job: Job) {
+    /// Who asks for hurry from now on means this job too, also before it runs.
+    pub(crate) fn run(self, job: Job) -> impl Future<Output = ()> {
+        let hurries = self.packer.hurries();
+        self.run_since(job, hurries)
+    }
+
+    async fn run_since(self, job: Job, hurries: u64) {
         let lane = self.lane(&job.place.content_name);
         let done = if is_small(&job) {
             let _bytes = lane.bytes.acquire_many(job.len).await.expect("it is never closed");
-            self.store(&job, &lane).await
+            self.store(&job, &lane, hurries).await
         } else {
             let _jobs = lane.jobs.acquire().await.expect("it is never closed");
             let _bytes = lane.bytes.acquire_many(job.len).await.expect("it is never closed");
-            self.store(&job, &lane).await
+            self.store(&job, &lane, hurries).await
         };
         job.reply.send(match done {
             Ok(stored) => Uploaded::Stored(stored),
@@ -142,7 +148,7 @@ impl Shared {
         lanes.entry(Arc::clone(content_name)).or_insert_with(new).clone()
     }
 
-    async fn store(&self, job: &Job, lane: &Lane) -> Result<Stored, Fault> {
+    async fn store(&self, job: &Job, lane: &Lane, hurries: u64) -> Result<Stored, Fault> {
         let block = assemble(job).await?;
         if block.is_zero() {
             return match set(job, None, None).await? {
@@ -150,11 +156,13 @@ impl Shared {
                 Set::NeedPut => unreachable!("a hole needs no object"),
             };
         }
-        let hash = Content::hash(&block);
+        let hash = job.place.content.identity(job.place.meta.id(), &block).await;
+        let hash = hash.map_err(|error| Fault::Away(words(&error)))?;
         let held = self.locks.lock(hash).await;
         // From here on it waits for nobody but the stores, and others may wait for its company.
         let inside = is_small(job).then(|| self.packer.enter(&job.place));
-        let was_put = self.deduplicate(job, hash, &block, (lane, inside), &held).await?;
+        let small = (inside, hurries);
+        let was_put = self.deduplicate(job, hash, &block, lane, small, &held).await?;
         drop(held);
         let entry = BlockEntry {
             index: job.index,
@@ -173,7 +181,8 @@ impl Shared {
         job: &Job,
         hash: BlockHash,
         block: &Plain,
-        (lane, inside): (&Lane, Option<Inside>),
+        lane: &Lane,
+        (inside, hurries): (Option<Inside>, u64),
         _held: &Held,
     ) -> Result<bool, Fault> {
         let Place { meta, content_name, content } = &job.place;
@@ -184,11 +193,14 @@ impl Shared {
         {
             return Ok(false);
         }
-        let part = content.part(hash, block);
+        let key = BlockKey::block(meta.id(), hash);
+        let part = content.part(&key, block).await;
+        let part = part.map_err(|error| Fault::Away(words(&error)))?;
         let rested = match &inside {
             // What is counted already and of no use is put where nothing else depends on it.
             Some(inside) if known.is_none() => {
-                inside.put(&job.place, part, job.is_urgent, &self.locks, &lane.jobs).await
+                let is_urgent = job.is_urgent || self.packer.hurries() > hurries;
+                inside.put(&job.place, part, is_urgent, &self.locks, &lane.jobs).await
             }
             _ => packer::put_own(&job.place, &part).await,
         };
@@ -203,7 +215,7 @@ impl Shared {
                     && rested.is_created
                     && meta.is_stored(content_name, hash).await == Ok(false)
                 {
-                    drop(content.store.delete(&BlockKey::block(meta.id(), hash)).await);
+                    drop(content.store.delete(&key).await);
                 }
                 Err(Fault::Stale)
             }

@@ -39,6 +39,8 @@ const PLAIN_BYTES_MAX: usize = 4 * PACK_BYTES;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Packer {
     places: Rc<RefCell<Places>>,
+    /// How often somebody came to wait for all that was handed over.
+    hurries: Rc<Cell<u64>>,
 }
 
 /// By metadata store and content store.
@@ -109,10 +111,17 @@ impl Packer {
         Inside(forming)
     }
 
-    /// Somebody waits for all blocks that wait now.
+    /// How often [`Packer::hurry`] was called: a block that was handed over before is urgent too.
+    pub(crate) fn hurries(&self) -> u64 {
+        self.hurries.get()
+    }
+
+    /// Somebody waits for all blocks that were handed over.
     pub(crate) fn hurry(&self) {
+        self.hurries.update(|hurries| hurries + 1);
         for forming in self.places.borrow().values() {
-            forming.pack.borrow_mut().is_urgent = true;
+            let mut pack = forming.pack.borrow_mut();
+            pack.is_urgent = !pack.parts.is_empty();
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use blocks::{BlockKey, Content, Plain, StoreError};
+use blocks::{BlockKey, Plain, StoreError};
 use bytes::Bytes;
 use meta::{Counted, Rest, command::Command};
 use vocab::{BlockHash, Error, PackId, limits::FRAME_BYTES};
@@ -149,7 +149,7 @@ async fn pack(
         };
         let Some(counted) = counted.filter(rests) else { continue };
         let key = BlockKey::block(domain, entry.hash);
-        if place.content.open(&key, counted.stored_len, &object).is_ok() {
+        if place.content.open(&key, counted.stored_len, &object).await.is_ok() {
             report.blocks += 1;
             report.bytes += u64::from(counted.stored_len);
         } else {
@@ -198,7 +198,8 @@ async fn block(
     }
     report.damaged += 1;
     if let Some(plain) = gather(place, scrub, &key, counted).await
-        && place.content.replace(&key, &place.content.part(hash, &plain)).await.is_ok()
+        && let Ok(part) = place.content.part(&key, &plain).await
+        && place.content.replace(&key, &part).await.is_ok()
         && place.content.whole(&key, None, stored_len).await.is_ok()
     {
         if let Some(from) = packed {
@@ -242,5 +243,5 @@ async fn gather(place: &Place, scrub: &Scrub, key: &BlockKey, counted: &Counted)
         return None;
     }
     let block = block.finish();
-    (Content::hash(&block) == key.hash).then_some(block)
+    (place.content.is_block(key, &block).await == Ok(true)).then_some(block)
 }

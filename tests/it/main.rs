@@ -5,6 +5,7 @@
 mod bounds;
 mod crash;
 mod disk;
+mod encryption;
 mod flips;
 mod fsck;
 mod garbage;

@@ -38,6 +38,8 @@ pub enum Content {
     Filesystem,
     /// A bucket of a running S3 server.
     S3(S3Place),
+    /// A folder, encrypted under the first of these keys; names and hex digits.
+    Encrypted(Vec<(String, String)>),
 }
 
 /// Where an S3 server is, and who we are to it.
@@ -148,6 +150,15 @@ impl Server {
         server
     }
 
+    /// Has the shares be these from the next start or command on.
+    pub fn reconfigure(&mut self, shares: Vec<Share>) {
+        self.shares = shares;
+        if let How::Config { limits, is_public } = &self.how {
+            let text = self.config(limits, *is_public);
+            fs::write(self.dir.join("config.yaml"), text).expect("config");
+        }
+    }
+
     /// Starts it again on what it left behind, and waits until it is ready.
     ///
     /// # Panics
@@ -211,7 +222,7 @@ impl Server {
 
     fn config(&self, limits: &str, is_public: bool) -> String {
         let dir = self.dir.display();
-        let (mut metadata, mut content, mut shares) = (String::new(), String::new(), String::new());
+        let [mut metadata, mut content, mut keys, mut shares] = [const { String::new() }; 4];
         for (n, share) in self.shares.iter().enumerate() {
             let engine = match share.metadata {
                 Metadata::Memory => "{type: memory}".to_owned(),
@@ -223,6 +234,17 @@ impl Server {
                 Content::Memory => "{type: memory}".to_owned(),
                 Content::Filesystem => {
                     format!("{{type: filesystem, filesystem: {{path: {dir}/content-{n}}}}}")
+                }
+                Content::Encrypted(named) => {
+                    for (name, secret) in named {
+                        let key = format!("  {name}: {{value: '{secret}'}}");
+                        writeln!(keys, "{key}").expect("a String");
+                    }
+                    format!(
+                        "{{type: filesystem, filesystem: {{path: {dir}/content-{n}}}, \
+                         encryption: {{key: {}}}}}",
+                        named[0].0
+                    )
                 }
                 Content::S3(s3) => format!(
                     "{{type: s3, s3: {{endpoint: \"{}\", region: us-east-1, bucket: {}, \
@@ -248,7 +270,8 @@ impl Server {
         format!(
             "logging: {{level: {level}, format: text, output: stderr}}\nshutdown_timeout: 20s\n\
              metrics: {{enabled: true, port: {}}}\ncache: {{path: {dir}/cache, {limits}}}\n\
-             metadata:\n  stores:\n{metadata}content:\n  stores:\n{content}shares:\n{shares}\
+             metadata:\n  stores:\n{metadata}content:\n  stores:\n{content}keys:\n{keys}\
+             shares:\n{shares}\
              adapters:\n  nfs: {{port: {}, {adapter}}}\n",
             self.metrics_port.number(),
             self.nfs_port.number(),
@@ -482,8 +505,8 @@ impl Server {
     pub fn try_run(&self, args: &[&str]) -> (ExitStatus, String, String) {
         let mut command = Command::new(dittofs());
         command.args(args).arg("--config").arg(self.dir.join("config.yaml"));
-        // It never asks a server, and takes no such flag.
-        if args != ["rebuild"] {
+        // These never ask a server, and take no such flag.
+        if !matches!(args[0], "rebuild" | "key") {
             command.arg("--pid-file").arg(self.dir.join("pid"));
         }
         let done = command.output().expect("the program runs");

@@ -220,9 +220,10 @@ fn a_pack_that_nobody_counts_is_swept() {
     let files = files(&server, 20);
     let place = server.place().clone();
     let plain = [1; 1000][..].into();
-    let part = place.content.part(Content::hash(&plain), &plain);
-    let pack = PackId(BlockHash([9; 32]));
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let key = BlockKey::block(place.meta.id(), Content::hash(&plain));
+    let part = runtime.block_on(place.content.part(&key, &plain)).unwrap();
+    let pack = PackId(BlockHash([9; 32]));
     runtime.block_on(place.content.put_pack(place.meta.id(), pack, &[part])).unwrap();
     let hour = Round { grace: Duration::from_secs(3600), ..WET };
     assert_eq!(gc(&server, hour).0.young.objects, 1);

@@ -5,6 +5,7 @@ pub(crate) mod config;
 pub(crate) mod fsck;
 pub(crate) mod gc;
 pub(crate) mod init;
+pub(crate) mod key;
 pub(crate) mod logs;
 pub(crate) mod online;
 pub(crate) mod quickstart;

@@ -16,6 +16,7 @@ const SEGMENTS_MIN: u64 = 2;
 /// Notes every contradiction.
 pub(super) fn check(config: &Config, root: &Node, walk: &Walk<'_>) {
     shares(config, root, walk);
+    keys(config, root, walk);
     folders(config, root, walk);
     reactors(config, root, walk);
     if !config.nfs.enabled {
@@ -41,6 +42,21 @@ fn ports(config: &Config, root: &Node, walk: &Walk<'_>) {
             let text = format!("port {port} is {other} too; choose another");
             walk.problem(line(root, key), key, text);
         }
+    }
+}
+
+/// Content stores name keys that are there.
+fn keys(config: &Config, root: &Node, walk: &Walk<'_>) {
+    for (store, content) in &config.content {
+        let Some(key) = content.key.as_ref().filter(|key| !config.keys.contains_key(*key)) else {
+            continue;
+        };
+        let path = format!("content.stores.{store}.encryption.key");
+        let cure = match nearest(key, config.keys.keys().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "declare it below keys".to_owned(),
+        };
+        walk.problem(line(root, &path), &path, format!("no key `{key}`; {cure}"));
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) cache: Cache,
     pub(crate) metadata: BTreeMap<String, MetadataStore>,
     pub(crate) content: BTreeMap<String, ContentStore>,
+    /// By name.
+    pub(crate) keys: BTreeMap<String, KeySource>,
     pub(crate) shares: Vec<Share>,
     pub(crate) nfs: Nfs,
     pub(crate) reactors: Reactors,
@@ -75,6 +77,15 @@ pub(crate) enum MetadataStore {
 pub(crate) struct ContentStore {
     pub(crate) kind: ContentKind,
     pub(crate) codec: blocks::Codec,
+    /// The name of the key that it is encrypted under.
+    pub(crate) key: Option<String>,
+}
+
+/// Where a key is.
+#[derive(Clone, Debug)]
+pub(crate) enum KeySource {
+    Value(values::Secret),
+    File(PathBuf),
 }
 
 /// The kind of a content store and what it needs.
@@ -212,7 +223,8 @@ impl Config {
     /// The JSON Schema of the file.
     pub(crate) fn schema() -> Json {
         // One of everything, so that the walk comes by every key.
-        let sample = "metadata: {stores: {a: {}}}\ncontent: {stores: {a: {}}}\nshares: [{}]\n";
+        let sample = "keys: {a: {}}\nmetadata: {stores: {a: {}}}\ncontent: {stores: {a: {}}}\n\
+                      shares: [{}]\n";
         let source = Source::default();
         let root = tree::parse(sample, &source.env).expect("the sample is YAML");
         let walk = Walk::new(&source.flags, &source.env, Path::new("/"));

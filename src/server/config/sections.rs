@@ -7,8 +7,8 @@ use trace::log;
 use vocab::durable::Grade;
 
 use super::{
-    Cache, Config, ContentKind, ContentStore, MetadataStore, Metrics, Reactors, Share, Upload,
-    adapters,
+    Cache, Config, ContentKind, ContentStore, KeySource, MetadataStore, Metrics, Reactors, Share,
+    Upload, adapters,
     reader::Section,
     values::{Mode, Scalar, Secret, Size, words},
 };
@@ -87,6 +87,8 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
         s.open("global", "Of the first server; means nothing here.");
         s.names("stores", "type", "Stores by name.", |_, s| content_store(s))
     });
+    let doc = "Keys of encrypted content stores, by name.";
+    let keys = root.names("keys", "value", doc, |_, s| key(s));
     let shares = root.list("shares", "name", "What clients may mount.", |s| share(s, &mut remarks));
     let nfs = root.section("adapters", "Protocols.", |s| {
         let doc = "NFS version 3 with MOUNT, NLM and NSM, on one port.";
@@ -105,6 +107,7 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
         cache,
         metadata,
         content,
+        keys,
         shares,
         nfs,
         reactors,
@@ -193,7 +196,28 @@ fn content_store(s: &mut Section<'_>) -> ContentStore {
             ContentKind::Memory
         }
     };
-    ContentStore { kind, codec }
+    let key = s.section("encryption", "Blocks, names and attributes are encrypted.", |s| {
+        s.option("key", "Which of keys; a new name and `dittofs key rotate` change it.")
+    });
+    ContentStore { kind, codec, key }
+}
+
+fn key(s: &mut Section<'_>) -> KeySource {
+    let doc = "32 bytes as hex or base64, best as ${NAME} of the environment.";
+    let value: Option<Secret> = s.option("value", doc);
+    let file: Option<PathBuf> = s.option("file", "A file that holds them.");
+    match (value, file) {
+        (Some(value), None) => KeySource::Value(value),
+        (None, Some(file)) => KeySource::File(file),
+        (Some(_), Some(_)) => {
+            s.problem("file", "value stands there too; choose");
+            KeySource::File(PathBuf::new())
+        }
+        (None, None) => {
+            s.problem("", "expected {file: PATH} or {value: ${NAME}}");
+            KeySource::File(PathBuf::new())
+        }
+    }
 }
 
 /// Keys that may also stand directly below the store.

@@ -354,7 +354,8 @@ fn wrong_stores() {
             "4: shares: none, so nothing would be served; add one, \
           for example {name: /export, metadata_store: NAME, content_store: NAME}\n/etc/d/c.yaml:5: \
           x: unknown key; known here: logging, shutdown_timeout, metrics, cache, metadata, \
-          content, shares, adapters, reactors, upload, telemetry, database, controlplane, admin",
+          content, keys, shares, adapters, reactors, upload, telemetry, database, controlplane, \
+          admin",
         ),
         (
             "cache: {path: cache}",
