@@ -15,7 +15,7 @@ use upload::{
     lock::Locks,
 };
 
-use super::{complain, load, online, say, source};
+use super::{has_failed, load, online, say, source};
 use crate::{cli::Fsck, config::Config, offline::Offline, upkeep};
 
 /// Checks. Fails when anything is wrong afterwards.
@@ -123,19 +123,12 @@ struct Shown {
 impl Shown {
     fn show(&mut self, event: &Json) -> Result<(), String> {
         match event["event"].as_str() {
-            Some("failed") => {
-                self.failed += 1;
-                let why = event["error"].as_str().unwrap_or("?");
-                complain(&format!("{}: {why}", upkeep::place(event)));
-            }
             Some("checked") => self.findings += event["findings"].as_u64().unwrap_or_default(),
             Some("end") => self.missing += event["missing"].as_u64().unwrap_or_default(),
             _ => {}
         }
-        match upkeep::check_text(event) {
-            Some(text) => say(&text),
-            None => Ok(()),
-        }
+        self.failed += u64::from(has_failed(event)?);
+        Ok(())
     }
 
     fn verdict(&self) -> Result<(), String> {

@@ -22,11 +22,12 @@ use std::{
 };
 
 use clap::CommandFactory;
+use serde_json::Value as Json;
 
 use crate::{
     cli::{Cli, Completion, Version},
     config::{Config, Source},
-    paths,
+    paths, upkeep,
 };
 
 /// Prints to standard output. A reader that has gone away (`| head`) is no error.
@@ -46,6 +47,19 @@ pub(crate) fn complain(why: &str) {
         // Nobody is left to tell when standard error is closed.
         drop(writeln!(std::io::stderr().lock(), "error: {why}"));
     }
+}
+
+/// Prints what a check tells. Whether it tells that something could not be checked.
+pub(crate) fn has_failed(event: &Json) -> Result<bool, String> {
+    if let Some(text) = upkeep::check_text(event) {
+        say(&text)?;
+    }
+    let failed = event["event"] == "failed";
+    if failed {
+        let why = event["error"].as_str().unwrap_or("?");
+        complain(&format!("{}: {why}", upkeep::place(event)));
+    }
+    Ok(failed)
 }
 
 /// `version`.

@@ -10,7 +10,7 @@ use upload::{
     scrub::{self, Scrub, Word},
 };
 
-use super::{complain, load, online, say, source};
+use super::{has_failed, load, online, source};
 use crate::{
     cli::ScrubArgs,
     config::values::{Scalar, Size},
@@ -63,19 +63,12 @@ struct Shown {
 impl Shown {
     fn show(&mut self, event: &Json) -> Result<(), String> {
         match event["event"].as_str() {
-            Some("failed") => {
-                self.failed += 1;
-                let why = event["error"].as_str().unwrap_or("?");
-                complain(&format!("{}: {why}", upkeep::place(event)));
-            }
             Some("bad") => self.bad += 1,
             Some("scrubbed") => self.unread += event["unread"].as_u64().unwrap_or_default(),
             _ => {}
         }
-        match upkeep::check_text(event) {
-            Some(text) => say(&text),
-            None => Ok(()),
-        }
+        self.failed += u64::from(has_failed(event)?);
+        Ok(())
     }
 
     fn verdict(&self) -> Result<(), String> {
