@@ -43,6 +43,7 @@ pub(crate) struct Counters {
     pub(crate) upload_bytes: Counter,
     pub(crate) upload_retries: Counter,
     pub(crate) local_corruption: Counter,
+    pub(crate) remote_corruption: Counter,
     pub(crate) upload_queue_depth: Counter,
     pub(crate) uploads_inflight: Counter,
     upload_buckets: [Counter; UPLOAD_SECONDS.len() + 1],
@@ -83,6 +84,7 @@ impl Counters {
         sum.upload_bytes += self.upload_bytes.get();
         sum.upload_retries += self.upload_retries.get();
         sum.local_corruption += self.local_corruption.get();
+        sum.remote_corruption += self.remote_corruption.get();
         sum.upload_queue_depth += self.upload_queue_depth.get();
         sum.uploads_inflight += self.uploads_inflight.get();
         for (sum, bucket) in sum.upload_buckets.iter_mut().zip(&self.upload_buckets) {

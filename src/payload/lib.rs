@@ -168,6 +168,10 @@ pub struct Gauges {
     pub upload_retries: u64,
     /// Records of the log that were damaged after they had been synced.
     pub local_corruption: u64,
+    /// Damaged or missing blocks that reads and scrubs have met.
+    pub remote_corruption: u64,
+    /// Those that scrubs have healed from another copy.
+    pub self_heal: u64,
     /// Dirty blocks, and truncates that the metadata store has not heard of.
     pub upload_queue_depth: u64,
     /// Uploads under way.
@@ -408,7 +412,9 @@ impl Payload {
     /// Counters.
     #[must_use]
     pub fn gauges(&self) -> Gauges {
-        let sum = Gauges { buffer_bytes: blocks::Spare::bytes_total(), ..Gauges::default() };
+        let (remote_corruption, self_heal) = self.inner.uploader.scrubbed();
+        let buffer_bytes = blocks::Spare::bytes_total();
+        let sum = Gauges { buffer_bytes, remote_corruption, self_heal, ..Gauges::default() };
         self.inner.homes.iter().fold(sum, |sum, home| home.counters.add_to(sum))
     }
 

@@ -152,6 +152,7 @@ impl Slice {
         match error {
             StoreError::Unavailable(_) => Err(Error::Busy),
             StoreError::NotFound | StoreError::Corrupt(_) => {
+                self.counters.remote_corruption.add(1);
                 let content = &*place.content_name;
                 trace::error!(store, inode = inode.0, block, %hash, content, ?error, "unreadable");
                 Err(Error::Corrupt)

@@ -109,7 +109,11 @@ fn data_path(e: &mut DescriptorEncoder<'_>, gauges: &Gauges) -> Result<(), Error
     gauge(e, "log_read_only", doc, gauges.logs_read_only)?;
     let doc =
         "Records of the log that were damaged after they had been synced; the log names them.";
-    counter(e, "datapath_local_corruption", doc, gauges.local_corruption)
+    counter(e, "datapath_local_corruption", doc, gauges.local_corruption)?;
+    let doc = "Damaged or missing blocks that reads and scrubs have met.";
+    counter(e, "datapath_remote_corruption", doc, gauges.remote_corruption)?;
+    let doc = "Damaged blocks that scrubs have put again from another copy.";
+    counter(e, "datapath_self_heal", doc, gauges.self_heal)
 }
 
 fn uploads(e: &mut DescriptorEncoder<'_>, gauges: &Gauges) -> Result<(), Error> {

@@ -3,7 +3,15 @@
 //! The order is begin, delete, end: between begin and end the counts know that the object may be
 //! gone, so a crash in the middle repeats the deletion and never refers to a missing object.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use blocks::BlockKey;
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -37,6 +45,14 @@ pub(crate) struct Collector {
     places: Rc<RefCell<Vec<Place>>>,
     /// One round at a time.
     round: Rc<tokio::sync::Mutex<()>>,
+    tally: Arc<Tally>,
+}
+
+/// What scrubs have found since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) damaged: AtomicU64,
+    pub(crate) healed: AtomicU64,
 }
 
 /// What [`batch`] did.
@@ -49,8 +65,8 @@ pub(crate) struct Batch {
 }
 
 impl Collector {
-    pub(crate) fn new(grace: Duration, locks: Locks, lines: Lines) -> Self {
-        Self { grace, locks, lines, places: Rc::default(), round: Rc::default() }
+    pub(crate) fn new(grace: Duration, locks: Locks, lines: Lines, tally: Arc<Tally>) -> Self {
+        Self { grace, locks, lines, places: Rc::default(), round: Rc::default(), tally }
     }
 
     /// Adds a place, unless it is known.
@@ -146,6 +162,10 @@ impl Collector {
             };
             let mut word = |word| say(What::Scrub(word));
             let done = scrub::run(&place, scrub, &self.locks, &mut word).await;
+            if let Ok(report) = &done {
+                self.tally.damaged.fetch_add(report.damaged, Relaxed);
+                self.tally.healed.fetch_add(report.healed, Relaxed);
+            }
             say(done.map_or_else(What::Failed, What::Scrubbed));
         }
     }

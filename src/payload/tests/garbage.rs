@@ -187,6 +187,8 @@ fn a_scrub_heals_from_the_cache_and_marks_what_it_cannot() {
         assert_eq!((report.damaged, report.healed), (3, 3), "seed {seed} round {round}");
         assert_eq!(damaged, [], "seed {seed} round {round}");
     }
+    let gauges = server.payload().gauges();
+    assert_eq!((gauges.remote_corruption, gauges.self_heal), (60, 60));
     server.payload().drop_clean();
     for (file, n) in files.iter().zip(1..) {
         assert_eq!(server.read(*file, 0, 300_000), text(n));
