@@ -6,7 +6,7 @@ use blocks::{BlockKey, StoreError};
 use bytes::Bytes;
 use reactor::oneshot;
 use tokio::sync::Semaphore;
-use vocab::{BlockHash, Packed, limits::PACKED_BLOCK_BYTES_MAX};
+use vocab::{BlockHash, Error, Packed, limits::PACKED_BLOCK_BYTES_MAX};
 
 use crate::Place;
 
@@ -81,9 +81,30 @@ async fn locate(
     if plain_len > PACKED_BLOCK_BYTES_MAX {
         return Ok(None);
     }
-    let counted =
-        place.meta.count_of(&place.content_name, hash).await.map_err(|error| {
-            StoreError::Unavailable(format!("the metadata store answered {error}"))
-        })?;
+    let counted = place.meta.count_of(&place.content_name, hash).await.map_err(unlocated)?;
     Ok(counted.and_then(|counted| counted.rests.packed()))
+}
+
+/// What waiting does not help with is no reason to ask the client to come again.
+fn unlocated(error: Error) -> StoreError {
+    let why = format!("the metadata store answered {error}");
+    if error == Error::Corrupt {
+        StoreError::Corrupt(why)
+    } else if error == Error::Io {
+        StoreError::Refused(why)
+    } else {
+        StoreError::Unavailable(why)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_damaged_metadata_store_is_not_away() {
+        assert!(matches!(unlocated(Error::Io), StoreError::Refused(_)));
+        assert!(matches!(unlocated(Error::Corrupt), StoreError::Corrupt(_)));
+        assert!(matches!(unlocated(Error::Busy), StoreError::Unavailable(_)));
+    }
 }
