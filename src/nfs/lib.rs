@@ -43,6 +43,7 @@ use std::{
 use reactor::{
     mailbox::Remote,
     net::{Listening, Stream},
+    thread,
     udp::{self, Datagrams},
 };
 use trace::{debug, info};
@@ -117,6 +118,15 @@ impl Config {
 /// # Errors
 /// The kernel's: for example the port is taken.
 pub fn serve(config: Config, vfs: Vfs, remotes: &[Remote]) -> io::Result<Server> {
+    thread::wait(serve_here(config, vfs, remotes))
+}
+
+/// What [`serve`] does, in a world or on a plain thread. A world has connections only: no
+/// datagrams, no portmapper, no rpcbind.
+///
+/// # Errors
+/// The kernel's.
+pub async fn serve_here(config: Config, vfs: Vfs, remotes: &[Remote]) -> io::Result<Server> {
     static SERVERS: AtomicU64 = AtomicU64::new(0);
     let metrics = |remote: &Remote| (remote.id(), Arc::new(metrics::PerReactor::new()));
     let main = Port::take(config.address, config.has_udp)?;
@@ -124,7 +134,7 @@ pub fn serve(config: Config, vfs: Vfs, remotes: &[Remote]) -> io::Result<Server>
     let portmapper = config.portmapper.map(portmapper).transpose()?;
     let portmapper_port = portmapper.as_ref().map(|port| port.address.port());
     let registry = Registry::new(main.address.port(), config.has_udp, portmapper_port);
-    let monitor = Monitor::start(config.monitor.clone(), vfs.locks().clone())?;
+    let monitor = Monitor::start(config.monitor.clone(), vfs.locks().clone()).await?;
     let shared = Arc::new(Shared {
         id: SERVERS.fetch_add(1, Relaxed),
         drc: Arc::new(Drc::new(drc::Bounds {
@@ -143,7 +153,7 @@ pub fn serve(config: Config, vfs: Vfs, remotes: &[Remote]) -> io::Result<Server>
     let portmapper_address = portmapper.as_ref().map(|port| port.address);
     let mut listening = Vec::new();
     for port in [Some(main), portmapper].into_iter().flatten() {
-        listening.push(port.open(&shared, remotes)?);
+        listening.push(port.open(&shared, remotes).await?);
     }
     let registered = match shared.config.registers {
         true => register::register(&shared.registry, address.ip()),
@@ -184,7 +194,7 @@ impl Port {
     }
 
     /// Serves it.
-    fn open(self, shared: &Arc<Shared>, remotes: &[Remote]) -> io::Result<Listening> {
+    async fn open(self, shared: &Arc<Shared>, remotes: &[Remote]) -> io::Result<Listening> {
         let on_stream = {
             let shared = shared.clone();
             move |stream, peer| local(&shared).open(&shared, stream, peer)
@@ -197,7 +207,7 @@ impl Port {
                 local(&shared).open_door(Datagrams::new(socket)?);
                 io::Result::Ok(())
             });
-            open.wait().map_err(|_| io::ErrorKind::NotConnected)??;
+            open.await.map_err(|_| io::ErrorKind::NotConnected)??;
         }
         Ok(listening)
     }
@@ -236,15 +246,23 @@ impl Server {
     /// Stops: accepts and receives no more, answers what is under way, and cuts what is not through
     /// at the deadline. Call it on a plain thread, while the reactors run.
     pub fn stop(self, deadline: Duration) -> Stopped {
+        thread::wait(self.stop_here(deadline))
+    }
+
+    /// What [`Server::stop`] does, in a world or on a plain thread.
+    pub async fn stop_here(self, deadline: Duration) -> Stopped {
         self.registered.undo(self.address.ip());
         self.listening.into_iter().for_each(Listening::stop);
         let stop = |remote: &Remote| {
             let shared = self.shared.clone();
             remote.call(move || async move { local(&shared).stop(&shared, deadline).await })
         };
-        let forced: Vec<_> = self.remotes.iter().map(stop).collect();
-        // A reactor that is gone took its connections along.
-        let forced = forced.into_iter().filter_map(|forced| forced.wait().ok()).sum();
+        let stopping: Vec<_> = self.remotes.iter().map(stop).collect();
+        let mut forced = 0;
+        for cut in stopping {
+            // A reactor that is gone took its connections along.
+            forced += cut.await.unwrap_or_default();
+        }
         info!(address = %self.address, forced, "stopped serving NFS");
         Stopped { forced, metrics: self.shared.snapshot() }
     }

@@ -1,4 +1,4 @@
-//! TCP connections through the ring.
+//! TCP connections through the ring, or those of a simulated world.
 //!
 //! Guards against monoio 0.2.4: its vectored "all" helpers corrupt data on short writes, so
 //! [`Stream::send`] resumes by itself; its cancelled accept leaks a descriptor, so [`Listener`]
@@ -24,9 +24,10 @@ use rustix::{
 };
 
 use crate::{
-    local,
+    local::{self, Local},
     mailbox::{self, Remote},
     oneshot, runtime,
+    sim::{self, net::End},
     sys::{
         buffer,
         socket::{self, Socket},
@@ -43,7 +44,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_PROBES: u32 = 6;
 
 /// Accepts connections on all the reactors and hands each to `on_stream` on the reactor that shall
-/// own it. Call it on a plain thread.
+/// own it. Call it on a plain thread, or in a world.
 ///
 /// Each reactor has its own listener (`SO_REUSEPORT`); with port 0 the first one decides. The owner
 /// is the reactor with the fewest open connections of that client, so several connections of one
@@ -57,6 +58,10 @@ pub fn listen(
     on_stream: impl Fn(Stream, SocketAddr) + Clone + Send + 'static,
 ) -> io::Result<Listening> {
     assert!(!remotes.is_empty(), "somebody must accept");
+    if let Some(Local::World(core)) = local::get().as_deref() {
+        let address = core.network().listen(address, on_stream)?;
+        return Ok(Listening { address, sockets: Vec::new(), ended: Vec::new() });
+    }
     let mut sockets = vec![listening_socket(address)?];
     let address = sockets[0].local_addr()?;
     for _ in 1..remotes.len() {
@@ -106,6 +111,9 @@ impl Listening {
     }
 
     fn end(&mut self) {
+        if let Some(Local::World(core)) = local::get().as_deref() {
+            core.network().end(self.address);
+        }
         for socket in self.sockets.drain(..) {
             // Wakes who waits for readiness; the next accept then fails.
             rustix::net::shutdown(&socket, Shutdown::Both).ok();
@@ -182,12 +190,17 @@ pub struct Stream {
 
 #[derive(Debug)]
 struct Connection {
-    socket: Socket,
+    driver: Driver,
     receiving: Cell<bool>,
     sending: Cell<bool>,
     local: Option<SocketAddr>,
-    _open: Open,
     _lease: Option<Lease>,
+}
+
+#[derive(Debug)]
+enum Driver {
+    Ring(Socket, #[expect(dead_code, reason = "dropped after the socket")] Open),
+    World(End),
 }
 
 impl Stream {
@@ -198,9 +211,13 @@ impl Stream {
     /// # Errors The kernel's.
     pub async fn recv(&self, buffer: BytesMut) -> (io::Result<usize>, BytesMut) {
         let _claim = Claim::new(&self.inner.receiving, "one receive at a time");
+        let socket = match &self.inner.driver {
+            Driver::Ring(socket, _) => socket,
+            Driver::World(end) => return end.recv(buffer).await,
+        };
         let mut buffer = buffer::Receive::new(buffer);
         loop {
-            let (result, back) = self.inner.socket.read(buffer).await;
+            let (result, back) = socket.read(buffer).await;
             buffer = back;
             if !matches!(&result, Err(error) if error.kind() == io::ErrorKind::Interrupted) {
                 // What was posted before these bytes arrived is run before they are answered.
@@ -217,9 +234,13 @@ impl Stream {
     /// The kernel's.
     pub async fn send(&self, parts: Vec<Bytes>) -> io::Result<()> {
         let _claim = Claim::new(&self.inner.sending, "one send at a time");
+        let socket = match &self.inner.driver {
+            Driver::Ring(socket, _) => socket,
+            Driver::World(end) => return end.send(parts).await,
+        };
         let mut parts = buffer::Gather::new(parts);
         while !parts.is_done() {
-            let (result, back) = self.inner.socket.write(parts).await;
+            let (result, back) = socket.write(parts).await;
             parts = back;
             match result {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -239,7 +260,10 @@ impl Stream {
 
     /// Ends both directions at once; pending calls return.
     pub fn shutdown(&self) {
-        socket::shutdown(self.inner.socket.fd(), Shutdown::Both);
+        match &self.inner.driver {
+            Driver::Ring(socket, _) => socket::shutdown(socket.fd(), Shutdown::Both),
+            Driver::World(end) => end.shutdown(),
+        }
     }
 
     /// Connects from this reactor.
@@ -247,6 +271,9 @@ impl Stream {
     /// # Errors
     /// The kernel's.
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+        if sim::is_here() {
+            return sim::net::connect(address.ip(), address).await;
+        }
         let socket = monoio::net::TcpStream::connect_addr(address).await?;
         socket.set_nodelay(true)?;
         Ok(Self::from_ring(socket, None))
@@ -265,15 +292,18 @@ impl Stream {
     fn from_ring(socket: monoio::net::TcpStream, lease: Option<Lease>) -> Self {
         let local = socket.local_addr().ok();
         let socket = Socket::new(socket);
-        let inner = Rc::new(Connection {
-            _open: Open::new(socket.fd()),
-            socket,
-            receiving: Cell::new(false),
-            sending: Cell::new(false),
-            local,
-            _lease: lease,
-        });
-        Self { inner }
+        let open = Open::new(socket.fd());
+        Self::of(Driver::Ring(socket, open), local, lease)
+    }
+
+    pub(crate) fn simulated(end: End) -> Self {
+        let local = Some(end.local);
+        Self::of(Driver::World(end), local, None)
+    }
+
+    fn of(driver: Driver, local: Option<SocketAddr>, lease: Option<Lease>) -> Self {
+        let (receiving, sending) = (Cell::new(false), Cell::new(false));
+        Self { inner: Rc::new(Connection { driver, receiving, sending, local, _lease: lease }) }
     }
 }
 

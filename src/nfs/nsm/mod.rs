@@ -100,11 +100,11 @@ struct State {
 
 impl Monitor {
     /// Begins a life: counts it, and lets clients of the one before reclaim. Call it on a plain
-    /// thread, before anybody is served.
+    /// thread or in a world, before anybody is served.
     ///
     /// # Errors
     /// In words for the operator.
-    pub(crate) fn start(config: Config, locks: Locks) -> io::Result<Self> {
+    pub(crate) async fn start(config: Config, locks: Locks) -> io::Result<Self> {
         let mut state = State::default();
         if let Some(path) = &config.path {
             state.kept = load(path)?;
@@ -117,7 +117,7 @@ impl Monitor {
         let monitor = Self(Arc::new(Shared { config, locks, state: Mutex::new(state) }));
         let begin = monitor.clone();
         let begun = home.call(move || async move { begin.recover().await });
-        begun.wait().map_err(|_| io::ErrorKind::NotConnected)?;
+        begun.await.map_err(|_| io::ErrorKind::NotConnected)?;
         Ok(monitor)
     }
 

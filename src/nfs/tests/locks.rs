@@ -355,7 +355,7 @@ fn a_damaged_file_is_no_reason_to_forget_locks() {
     reactor::whole::replace(&path, b"DFSHOSTS, but not ours").unwrap();
     let locks = Place::start(None).world.vfs().locks().clone();
     let config = crate::MonitorConfig { path: Some(path), ..crate::MonitorConfig::default() };
-    let error = crate::nsm::Monitor::start(config, locks).unwrap_err().to_string();
+    let error = now(crate::nsm::Monitor::start(config, locks)).unwrap_err().to_string();
     assert!(error.contains("damaged") && error.contains("remove it"), "{error}");
 }
 

@@ -1,15 +1,17 @@
 //! A simulated machine: one thread, virtual time, randomness and a disk from one seed.
 //!
 //! Inside [`World::run`], `spawn`, `sleep`, `timeout`, `clock`, `random_u64`, `oneshot`, the
-//! mailbox of `current()` and `File` work against the world. Which task runs next is drawn from the
-//! seed. The same seed gives the same trace. Sockets are not simulated.
+//! mailbox of `current()`, `File` and `net` work against the world. Which task runs next is drawn
+//! from the seed. The same seed gives the same trace. Datagrams are not simulated.
 
 pub mod disk;
+pub mod net;
 pub(crate) mod world;
 
 use std::{future::Future, rc::Rc, time::Duration};
 
 pub use disk::{Faults, Image};
+pub use net::Lines;
 use world::{Core, Entered};
 pub use world::{Event, Moment};
 
@@ -119,6 +121,11 @@ pub fn fail_next_write() {
 /// Changes what the disk of the running world does wrong.
 pub fn faults<R>(change: impl FnOnce(&mut Faults) -> R) -> R {
     with_core(|core| disk::locked(core.disk(), |disk| change(disk.faults())))
+}
+
+/// Changes what connections of the running world are like that are made from now on.
+pub fn set_lines(lines: Lines) {
+    with_core(|core| core.network().lines = lines);
 }
 
 fn with_core<R>(f: impl FnOnce(&Core) -> R) -> R {

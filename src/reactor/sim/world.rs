@@ -4,7 +4,7 @@
 //! timer; whatever is drawn, is drawn from the seed in an order that the seed decides.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, RefCell, RefMut},
     collections::BTreeMap,
     future::{Future, poll_fn},
     pin::Pin,
@@ -16,7 +16,10 @@ use std::{
 
 use vocab::Time;
 
-use super::disk::{Disk, Image, locked};
+use super::{
+    disk::{Disk, Image, locked},
+    net::Network,
+};
 use crate::{
     local::{self, Local},
     mailbox::{Remote, TURN_MESSAGES_MAX},
@@ -62,6 +65,7 @@ pub(crate) struct Core {
     timers: RefCell<BTreeMap<(Duration, u64), Waker>>,
     timer_next: Cell<u64>,
     disk: Arc<Mutex<Disk>>,
+    network: RefCell<Network>,
     remote: Remote,
     stopped: Cell<bool>,
     /// When to stop.
@@ -97,6 +101,7 @@ impl Core {
             timers: RefCell::new(BTreeMap::new()),
             timer_next: Cell::new(0),
             disk: Arc::new(Mutex::new(Disk::new(image))),
+            network: RefCell::default(),
             remote: Remote::new(0, None),
             stopped: Cell::new(false),
             end: Cell::new(None),
@@ -136,6 +141,11 @@ impl Core {
 
     pub(crate) fn disk(&self) -> &Arc<Mutex<Disk>> {
         &self.disk
+    }
+
+    /// Not over an await, nor over what may connect.
+    pub(crate) fn network(&self) -> RefMut<'_, Network> {
+        self.network.borrow_mut()
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -228,11 +238,20 @@ impl Core {
         poll_fn(move |context| alarm.poll(context))
     }
 
+    /// Wakes a task at a time.
+    pub(crate) fn wake_at(&self, at: Duration, waker: Waker) {
+        let id = self.timer_next.get();
+        self.timer_next.set(id + 1);
+        self.timers.borrow_mut().insert((at, id), waker);
+    }
+
     pub(crate) fn drop_tasks(&self) {
         let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
         drop(tasks);
         let timers = std::mem::take(&mut *self.timers.borrow_mut());
         drop(timers);
+        let listeners = self.network().end_all();
+        drop(listeners);
         self.remote.close();
     }
 
