@@ -92,7 +92,8 @@ impl Nfs {
             Ok(credentials) => credentials,
             Err(stat) => return Judged::Refused(xid, Refusal::Auth(stat)),
         };
-        let caller = Caller { credentials, address: way.peer().ip() };
+        let peer = way.peer();
+        let caller = Caller { credentials, address: peer.ip(), port: peer.port() };
         let args_at = record.len() - call.args.len();
         Judged::Call(Call { record, args_at, xid, procedure, caller, arrived })
     }
@@ -184,6 +185,7 @@ async fn run_nfs(
         caller: &call.caller,
         record: &call.record,
         seen: Cell::new(None),
+        refusal: Cell::new(None),
     };
     let answer = Answer { nfs, way: Way::Link(link), call, ticket };
     let mut args = call.args();
@@ -331,6 +333,9 @@ pub(crate) struct Answer<'a> {
 impl Answer<'_> {
     /// The result of an NFS procedure.
     fn outcome<T: Encode>(self, request: &Request<'_>, outcome: Result<T, Failed>) {
+        if let Some(refusal) = request.refusal.get() {
+            return self.refuse(refusal, Class::Refused);
+        }
         let class = outcome.as_ref().map_or_else(|failed| Class::of(failed.status), |_| Class::Ok);
         self.send(request.seen.get(), outcome, class);
     }
@@ -346,9 +351,13 @@ impl Answer<'_> {
 
     /// The arguments could not be read.
     pub(crate) fn garbage(self) {
-        let (xid, way) = (self.call.xid, self.way);
-        way.reply(0, |writer| Refusal::GarbageArgs.encode(writer, xid), Vec::new());
-        self.count(None, Class::Garbage);
+        self.refuse(Refusal::GarbageArgs, Class::Garbage);
+    }
+
+    fn refuse(self, refusal: Refusal, class: Class) {
+        let xid = self.call.xid;
+        self.way.reply(0, |writer| refusal.encode(writer, xid), Vec::new());
+        self.count(None, class);
     }
 
     fn send(mut self, seen: Option<Handle>, mut body: impl Encode, class: Class) {

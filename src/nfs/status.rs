@@ -1,9 +1,13 @@
 //! Errors of `vfs` in the language of NFS and MOUNT.
 
-use vfs::locks::Refused;
+use vfs::{Flavor, locks::Refused};
 use vocab::Error;
 
-use crate::wire::{mount, nlm, v3::Status};
+use crate::wire::{
+    mount, nlm,
+    rpc::{AUTH_NULL, AUTH_SYS, AuthStat, Refusal},
+    v3::Status,
+};
 
 /// `nfsstat3` (RFC 1813 section 2.6).
 pub(crate) fn nfs(error: Error) -> Status {
@@ -13,7 +17,7 @@ pub(crate) fn nfs(error: Error) -> Status {
         Error::NotDirectory => Status::NotDir,
         Error::IsDirectory => Status::IsDir,
         Error::NotEmpty => Status::NotEmpty,
-        Error::Access => Status::Access,
+        Error::Access | Error::WeakIdentity => Status::Access,
         Error::Permission => Status::Perm,
         Error::NameTooLong => Status::NameTooLong,
         Error::Invalid => Status::Inval,
@@ -35,6 +39,11 @@ pub(crate) fn nfs(error: Error) -> Status {
         Error::Busy | Error::Stopping => Status::JukeBox,
         Error::Io | Error::Corrupt | Error::SyncFailed => Status::Io,
     }
+}
+
+/// What RPC says before any procedure does (RFC 5531 section 8.2).
+pub(crate) fn refusal(error: Error) -> Option<Refusal> {
+    (error == Error::WeakIdentity).then_some(Refusal::Auth(AuthStat::TooWeak))
 }
 
 /// `mountstat3` (RFC 1813 appendix I).
@@ -102,5 +111,13 @@ pub(crate) fn nlm_refused(refused: Refused) -> nlm::Status {
         Refused::Deadlock => nlm::Status::Deadlock,
         Refused::NoRoom => nlm::Status::NoLocks,
         Refused::Grace => nlm::Status::GracePeriod,
+    }
+}
+
+/// `auth_flavor` (RFC 5531 section 8.2).
+pub(crate) fn flavor(flavor: Flavor) -> u32 {
+    match flavor {
+        Flavor::Sys => AUTH_SYS,
+        Flavor::None { .. } => AUTH_NULL,
     }
 }

@@ -38,12 +38,12 @@ impl Vfs {
         asked: u32,
     ) -> Result<(u32, Attr), Error> {
         let target = self.enter(caller, handle).await?;
-        let granted = granted(&target.who, &target.attr, target.share.config.read_only);
+        let granted = granted(&target.who, &target.attr, target.may_change);
         Ok((asked & granted, target.attr))
     }
 }
 
-fn granted(who: &Who<'_>, attr: &Attr, read_only: bool) -> u32 {
+fn granted(who: &Who<'_>, attr: &Attr, may_change: bool) -> u32 {
     let directory = attr.kind == FileKind::Directory;
     let mut bits = 0;
     if permission::allows(who, attr, Rights::READ) {
@@ -52,7 +52,7 @@ fn granted(who: &Who<'_>, attr: &Attr, read_only: bool) -> u32 {
     if permission::allows(who, attr, Rights::EXECUTE) {
         bits |= if directory { LOOKUP } else { EXECUTE };
     }
-    if !read_only && permission::allows(who, attr, Rights::WRITE) {
+    if may_change && permission::allows(who, attr, Rights::WRITE) {
         bits |= MODIFY | EXTEND | if directory { DELETE } else { 0 };
     }
     bits
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_files_bits() {
-        let file = |mode| granted(&OWNER, &attr(FileKind::Regular, mode, 1, 1), false);
+        let file = |mode| granted(&OWNER, &attr(FileKind::Regular, mode, 1, 1), true);
         assert_eq!(file(0o700), READ | MODIFY | EXTEND | EXECUTE);
         assert_eq!(file(0o400), READ);
         assert_eq!(file(0o100), EXECUTE);
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn a_directorys_bits() {
-        let dir = |mode| granted(&OWNER, &attr(FileKind::Directory, mode, 1, 1), false);
+        let dir = |mode| granted(&OWNER, &attr(FileKind::Directory, mode, 1, 1), true);
         assert_eq!(dir(0o700), READ | LOOKUP | MODIFY | EXTEND | DELETE);
         assert_eq!(dir(0o500), READ | LOOKUP);
         assert_eq!(dir(0o200), MODIFY | EXTEND | DELETE);
@@ -85,14 +85,14 @@ mod tests {
     #[test]
     fn root_runs_only_what_somebody_may_run() {
         let root = Who::plain(0, 0, &[]);
-        let file = |mode| granted(&root, &attr(FileKind::Regular, mode, 1, 1), false);
+        let file = |mode| granted(&root, &attr(FileKind::Regular, mode, 1, 1), true);
         assert_eq!(file(0o000), READ | MODIFY | EXTEND);
         assert_eq!(file(0o001), READ | MODIFY | EXTEND | EXECUTE);
     }
 
     #[test]
     fn a_read_only_share_drops_changes() {
-        let bits = granted(&OWNER, &attr(FileKind::Directory, 0o700, 1, 1), true);
+        let bits = granted(&OWNER, &attr(FileKind::Directory, 0o700, 1, 1), false);
         assert_eq!(bits, READ | LOOKUP);
     }
 }

@@ -7,6 +7,7 @@ pub mod access;
 pub mod handle;
 pub mod locks;
 
+mod admission;
 mod commit;
 mod create;
 mod getattr;
@@ -45,7 +46,9 @@ use vocab::{Attr, Cookie, Credentials, InodeId, PreAttr, Time};
 use handle::Handle;
 
 // The words of the data path that protocols use.
+pub use admission::Flavor;
 pub use lock::{Asked, Locks};
+pub use mount::Mounted;
 pub use payload::{Evidence, ReadDone, Stability, Warmed};
 pub use share::{Export, Network, ShareConfig, ShareStatus, offered};
 pub use squash::Squash;
@@ -57,6 +60,8 @@ pub struct Caller {
     pub credentials: Option<Arc<Credentials>>,
     /// From where.
     pub address: IpAddr,
+    /// And from which port: one below 1024 takes root on the caller's machine.
+    pub port: u16,
 }
 
 /// A handle and what it leads to.

@@ -167,7 +167,7 @@ impl Vfs {
     /// `Stale` when its share is not there, `Access` by address.
     pub fn unlock_target(&self, caller: &Caller, handle: &Handle) -> Result<FileId, Error> {
         let share = self.inner.shares.find(handle.share, handle.store).ok_or(Error::Stale)?;
-        share.admit(caller.address)?;
+        share.admit(caller)?;
         Ok(FileId { store: handle.store, inode: handle.inode })
     }
 }

@@ -3,29 +3,42 @@
 use vocab::Error;
 
 use crate::{
-    Caller, Found, Vfs, lookup,
+    Caller, Flavor, Found, Vfs, lookup,
     share::{Share, Table, components},
     squash,
     target::Target,
 };
 
+/// What MOUNT gives.
+#[derive(Clone, Debug)]
+pub struct Mounted {
+    /// The directory.
+    pub found: Found,
+    /// How callers of the share may say who they are.
+    pub security: Vec<Flavor>,
+}
+
 impl Vfs {
     /// The handle of a share's root, or of a directory below it, by path. The walk below the root
-    /// asks for the caller's permission like any lookup, and follows no symlinks.
+    /// asks for the caller's permission like any lookup, and follows no symlinks. How the caller
+    /// says who it is does not matter here: it learns from the answer how it should (RFC 2623).
     ///
     /// # Errors
     /// `NotFound`, `NotDirectory`, `Access`.
-    pub async fn mount(&self, caller: &Caller, path: &[u8]) -> Result<Found, Error> {
+    pub async fn mount(&self, caller: &Caller, path: &[u8]) -> Result<Mounted, Error> {
         let (share, depth) = by_path(&self.inner.shares, path).ok_or(Error::NotFound)?;
-        share.admit(caller.address)?;
+        share.admit(caller)?;
+        if !share.config.subdirectories && components(path).nth(depth).is_some() {
+            return Err(Error::Access);
+        }
         let who = squash::effective(&share.config, caller.credentials.as_deref());
         let attr = share.place.meta.attr(share.root).await?;
-        let mut here = Target { share, who, attr };
+        let mut here = Target { share, who, attr, may_change: false };
         for name in components(path).skip(depth) {
             here = here.with(lookup::step(&here, name).await?);
         }
         here.require_directory()?;
-        Ok(here.found(here.attr))
+        Ok(Mounted { found: here.found(here.attr), security: share.config.security.clone() })
     }
 }
 

@@ -14,7 +14,7 @@ use meta::command::{Command, NewAttr, Outcome};
 use payload::{Payload, Place};
 use vocab::{Error, InodeId, ShareId, StoreId, durable::Grade};
 
-use crate::{Vfs, handle::Handle, squash::Squash};
+use crate::{Vfs, admission::Flavor, handle::Handle, squash::Squash, statfs::Free};
 
 /// Most shares of one server.
 pub(crate) const SHARES_MAX: usize = 512;
@@ -36,6 +36,15 @@ pub struct ShareConfig {
     pub allow: Vec<Network>,
     /// Networks that may not; wins.
     pub deny: Vec<Network>,
+    /// Let in only who calls from a port below 1024.
+    pub privileged_port: bool,
+    /// Directories below the root may be mounted, too.
+    pub subdirectories: bool,
+    /// How callers may say who they are, in the order of preference.
+    pub security: Vec<Flavor>,
+    /// Bytes that FSSTAT shows as the size at most; otherwise as much as the content store has.
+    /// Nothing is refused beyond it.
+    pub capacity: Option<u64>,
     /// Permission bits of the root directory when it is made, 0755 unless configured.
     pub root_mode: u32,
     /// Its owner, 0 unless configured.
@@ -59,6 +68,10 @@ impl ShareConfig {
             anonymous_gid: 65534,
             allow: Vec::new(),
             deny: Vec::new(),
+            privileged_port: false,
+            subdirectories: true,
+            security: vec![Flavor::Sys],
+            capacity: None,
             root_mode: 0o755,
             root_uid: 0,
             root_gid: 0,
@@ -157,6 +170,7 @@ pub(crate) struct Share {
     pub(crate) name: Arc<str>,
     pub(crate) config: ShareConfig,
     pub(crate) place: Place,
+    pub(crate) free: Free,
     payload: Payload,
     /// Which of [`Grade::ALL`] holds now: read by every write, set by the operator.
     durability: AtomicUsize,
@@ -184,19 +198,6 @@ impl Share {
             self.payload.names_settle(&self.place).await?;
         }
         Ok(outcome)
-    }
-
-    /// Whether an address may use the share.
-    ///
-    /// # Errors
-    /// `Access`.
-    pub(crate) fn admit(&self, address: IpAddr) -> Result<(), Error> {
-        let among = |networks: &[Network]| networks.iter().any(|net| net.contains(address));
-        let ShareConfig { allow, deny, .. } = &self.config;
-        if among(deny) || !allow.is_empty() && !among(allow) {
-            return Err(Error::Access);
-        }
-        Ok(())
     }
 }
 
@@ -357,6 +358,7 @@ impl Vfs {
             durability: AtomicUsize::new(position(grade)),
             config,
             place,
+            free: Free::default(),
             payload: payload.clone(),
         })?;
         Ok(root.share)

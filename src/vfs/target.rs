@@ -19,21 +19,26 @@ pub(crate) struct Target<'a> {
     pub(crate) share: &'a Share,
     pub(crate) who: Who<'a>,
     pub(crate) attr: Attr,
+    /// Neither the share nor the way the caller says who it is forbid changes.
+    pub(crate) may_change: bool,
 }
 
 impl Vfs {
     /// Lets a caller in to what a handle leads to.
     ///
     /// # Errors
-    /// `Stale` when the share or the inode is not there any more, `Access` by address.
+    /// `Stale` when the share or the inode is not there any more, `Access` by address,
+    /// `WeakIdentity`.
     pub(crate) async fn enter<'a>(
         &'a self,
         caller: &'a Caller,
         handle: &Handle,
     ) -> Result<Target<'a>, Error> {
         let share = self.inner.shares.find(handle.share, handle.store).ok_or(Error::Stale)?;
-        share.admit(caller.address)?;
-        let who = squash::effective(&share.config, caller.credentials.as_deref());
+        share.admit(caller)?;
+        let credentials = caller.credentials.as_deref();
+        let may_change = share.config.may_change(credentials)?;
+        let who = squash::effective(&share.config, credentials);
         let meta = &share.place.meta;
         let attr = match meta.peek_attr(handle.inode) {
             Some(attr) => attr,
@@ -42,7 +47,7 @@ impl Vfs {
         if !is_live(handle, &attr) {
             return Err(Error::Stale);
         }
-        Ok(Target { share, who, attr })
+        Ok(Target { share, who, attr, may_change })
     }
 
     /// [`Vfs::enter`] for an operation that changes something.
@@ -55,7 +60,7 @@ impl Vfs {
         handle: &Handle,
     ) -> Result<Target<'a>, Error> {
         let target = self.enter(caller, handle).await?;
-        if target.share.config.read_only { Err(Error::ReadOnly) } else { Ok(target) }
+        if target.may_change { Ok(target) } else { Err(Error::ReadOnly) }
     }
 
     /// Live attributes if they are at hand: for the attributes in a failed reply. Never blocks.

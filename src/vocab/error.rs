@@ -15,6 +15,8 @@ pub enum Error {
     NotEmpty,
     /// The mode bits, the share or the export refuse.
     Access,
+    /// The share wants its callers to say better who they are.
+    WeakIdentity,
     /// Only the owner or root may (`EPERM`).
     Permission,
     /// A name above 255 bytes.

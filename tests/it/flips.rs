@@ -213,7 +213,7 @@ fn read_all(
                 wrong(format!("{name}: not there"));
             }
             Err(Fail::Status(_)) => errors += 1,
-            Err(Fail::Lost(why)) => wrong(format!("{name}: {why}")),
+            Err(other) => wrong(format!("{name}: {other:?}")),
         }
     }
     (good, errors)

@@ -6,6 +6,7 @@ mod bounds;
 mod crash;
 mod disk;
 mod encryption;
+mod exports;
 mod flips;
 mod fsck;
 mod garbage;

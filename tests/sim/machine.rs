@@ -96,14 +96,14 @@ impl Machine {
         let payload = Payload::open_here(&config, &reactors, places.clone(), SEGMENT_BYTES).await?;
         let vfs = Vfs::new(payload.clone(), here);
         let credentials = Some(Arc::new(Credentials { uid: 0, gid: 0, groups: Vec::new() }));
-        let caller = Caller { credentials, address: IpAddr::from([127, 0, 0, 1]) };
+        let caller = Caller { credentials, address: IpAddr::from([127, 0, 0, 1]), port: 1000 };
         let mut roots = Vec::new();
         for number in 0..layout.shares {
             let name = format!("/share-{number}");
             let config = ShareConfig { squash: Squash::None, ..ShareConfig::new(&name) };
             vfs.share_add(config, places[number % places.len()].clone()).await?;
             let root = vfs.mount(&caller, name.as_bytes()).await;
-            roots.push(root.map_err(|error| format!("{name}: {error}"))?);
+            roots.push(root.map_err(|error| format!("{name}: {error}"))?.found);
         }
         Ok(Self { vfs, payload, places, caller, roots })
     }

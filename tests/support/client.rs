@@ -4,21 +4,21 @@
 
 use std::{
     io::{Error, ErrorKind, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream},
     pin::pin,
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use nfs3_client::{
-    MountClient, RpcError,
+    MountClient, MountError, RpcError,
     io::{AsyncRead, AsyncWrite},
     rpc::RpcClient,
 };
 use nfs3_types::{
-    mount::dirpath,
+    mount::{dirpath, mountstat3},
     nfs3::{self, NFS_PROGRAM, Nfs3Result, nfs_fh3, nfsstat3},
-    rpc::{auth_unix, opaque_auth},
+    rpc::{auth_stat, auth_unix, opaque_auth},
     xdr_codec::{Opaque, Pack, Unpack},
 };
 
@@ -34,6 +34,10 @@ const REPLY_MAX: Duration = Duration::from_secs(60);
 pub enum Fail {
     /// The server says no.
     Status(nfsstat3),
+    /// The server does not let mount.
+    Mount(mountstat3),
+    /// The server does not believe who we are.
+    Auth(auth_stat),
     /// The connection is gone, and with it the answer.
     Lost(String),
 }
@@ -48,6 +52,118 @@ pub struct Entry {
     pub name: Vec<u8>,
     /// Its inode number.
     pub fileid: u64,
+}
+
+/// Who calls, and from where.
+#[derive(Clone, Debug)]
+pub struct Who {
+    /// User, group and further groups; `None` does not say (AUTH_NULL).
+    pub user: Option<(u32, u32, Vec<u32>)>,
+    /// An address of the loopback network.
+    pub from: Ipv4Addr,
+    /// From a port below 1024.
+    pub is_privileged: bool,
+}
+
+impl Who {
+    /// A user with its group, from 127.0.0.1.
+    #[must_use]
+    pub fn user(uid: u32, gid: u32) -> Self {
+        let user = Some((uid, gid, vec![gid]));
+        Self { user, from: Ipv4Addr::LOCALHOST, is_privileged: false }
+    }
+
+    /// Root, from that address.
+    #[must_use]
+    pub fn at(from: Ipv4Addr) -> Self {
+        Self { from, ..Self::user(0, 0) }
+    }
+
+    fn credential(&self) -> opaque_auth<'static> {
+        let Some((uid, gid, gids)) = self.user.clone() else { return opaque_auth::default() };
+        let machinename = Opaque::borrowed(b"tests");
+        opaque_auth::auth_unix(&auth_unix { machinename, uid, gid, gids, ..auth_unix::default() })
+    }
+
+    fn connect(&self, port: u16) -> Answer<Socket> {
+        let ports = if self.is_privileged { 600..1024 } else { 0..1 };
+        let mut tries = ports.map(|from| {
+            Socket::connect((self.from, from).into(), (Ipv4Addr::LOCALHOST, port).into())
+        });
+        let is_taken = |tried: &Result<_, Error>| {
+            tried.as_ref().is_err_and(|e| e.kind() == ErrorKind::AddrInUse)
+        };
+        let socket = tries.find(|tried| !is_taken(tried)).expect("a free port");
+        socket.map_err(|e| Fail::Lost(e.to_string()))
+    }
+
+    /// Speaks to MOUNT.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub fn mounts(&self, server: &Server) -> Answer<Mounts> {
+        let socket = self.connect(server.mount_port())?;
+        Ok(Mounts(MountClient::new_with_auth(socket, self.credential(), opaque_auth::default())))
+    }
+}
+
+/// A connection to MOUNT.
+#[derive(Debug)]
+pub struct Mounts(MountClient<Socket>);
+
+impl Mounts {
+    /// MNT: the handle, and the flavors.
+    ///
+    /// # Errors
+    /// The server's.
+    pub fn mnt(&mut self, path: &str) -> Answer<(Handle, Vec<u32>)> {
+        let path = dirpath(Opaque::borrowed(path.as_bytes()));
+        match ready(self.0.mnt(path)) {
+            Ok(done) => Ok((nfs_fh3 { data: done.fhandle.0 }, done.auth_flavors)),
+            Err(MountError::Denied(status)) => Err(Fail::Mount(status)),
+            Err(e) => Err(Fail::Lost(format!("mount: {e:?}"))),
+        }
+    }
+
+    /// EXPORT: shares, and who may mount them.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn export(&mut self) -> Vec<(String, Vec<String>)> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("ours are UTF-8");
+        let exports = ready(self.0.export()).expect("an answer").into_inner();
+        let groups = |one: &nfs3_types::mount::export_node<'_, '_>| {
+            one.ex_groups.0.iter().map(|group| text(&group.0)).collect()
+        };
+        exports.iter().map(|one| (text(&one.ex_dir.0), groups(one))).collect()
+    }
+
+    /// DUMP: hosts and what they mounted.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn dump(&mut self) -> Vec<(String, String)> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("ours are UTF-8");
+        let mounts = ready(self.0.dump()).expect("an answer").into_inner();
+        mounts.iter().map(|one| (text(&one.ml_hostname.0), text(&one.ml_directory.0))).collect()
+    }
+
+    /// UMNT.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn umnt(&mut self, path: &str) {
+        let path = dirpath(Opaque::borrowed(path.as_bytes()));
+        ready(self.0.umnt(path)).expect("an answer");
+    }
+
+    /// UMNTALL.
+    ///
+    /// # Panics
+    /// When there is no answer.
+    pub fn umntall(&mut self) {
+        ready(self.0.umntall()).expect("an answer");
+    }
 }
 
 /// One connection, as some user.
@@ -72,30 +188,26 @@ impl Client {
     /// # Errors
     /// When the server is away or refuses.
     pub fn mount_as(server: &Server, share: &str, uid: u32, gid: u32) -> Answer<Self> {
-        let user = auth_unix {
-            machinename: Opaque::borrowed(b"tests"),
-            uid,
-            gid,
-            gids: vec![gid],
-            ..auth_unix::default()
-        };
-        let user = opaque_auth::auth_unix(&user);
-        let connect = |port: u16| {
-            Socket::connect((std::net::Ipv4Addr::LOCALHOST, port).into())
-                .map_err(|e| Fail::Lost(e.to_string()))
-        };
-        let mut mount = MountClient::new_with_auth(
-            connect(server.mount_port())?,
-            user.clone(),
-            opaque_auth::default(),
-        );
-        let path = dirpath(Opaque::borrowed(share.as_bytes()));
-        let root = ready(mount.mnt(path)).map_err(|e| Fail::Lost(format!("mount: {e:?}")))?;
-        let socket = connect(server.nfs_port.number())?;
-        Ok(Self {
-            rpc: RpcClient::new_with_auth(socket, user, opaque_auth::default()),
-            root: nfs_fh3 { data: root.fhandle.0 },
-        })
+        Self::mount_by(server, share, &Who::user(uid, gid))
+    }
+
+    /// Mounts a share, or a folder of it, as somebody from somewhere.
+    ///
+    /// # Errors
+    /// When the server is away or refuses.
+    pub fn mount_by(server: &Server, path: &str, who: &Who) -> Answer<Self> {
+        let (root, _) = who.mounts(server)?.mnt(path)?;
+        Self::with_root(server, root, who)
+    }
+
+    /// Uses a handle from elsewhere.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub fn with_root(server: &Server, root: Handle, who: &Who) -> Answer<Self> {
+        let socket = who.connect(server.nfs_port.number())?;
+        let rpc = RpcClient::new_with_auth(socket, who.credential(), opaque_auth::default());
+        Ok(Self { rpc, root })
     }
 
     /// Calls a procedure. A server that is short of room (JUKEBOX) is asked again.
@@ -124,6 +236,7 @@ impl Client {
                     std::thread::sleep(Duration::from_millis(50));
                 }
                 Ok(Nfs3Result::Err((status, _))) => return Err(Fail::Status(status)),
+                Err(RpcError::Auth(why)) => return Err(Fail::Auth(why)),
                 Err(RpcError::Io(e)) => return Err(Fail::Lost(e.to_string())),
                 Err(e) => panic!("{procedure}: a reply that is none: {e:?}"),
             }
@@ -257,21 +370,30 @@ impl Client {
         Ok(())
     }
 
+    /// SETATTR, with a guard if there is one.
+    ///
+    /// # Errors
+    /// The server's status, or a lost connection.
+    pub fn setattr(
+        &mut self,
+        object: &Handle,
+        new_attributes: nfs3::sattr3,
+        guard: Option<nfs3::nfstime3>,
+    ) -> Answer<nfs3::wcc_data> {
+        let guard = guard.map_or(nfs3::Nfs3Option::None, nfs3::Nfs3Option::Some);
+        let args = nfs3::SETATTR3args { object: object.clone(), new_attributes, guard };
+        let ok: nfs3::SETATTR3resok =
+            self.call::<_, _, nfs3::SETATTR3resfail>(NFS_PROGRAM::NFSPROC3_SETATTR, &args)?;
+        Ok(ok.obj_wcc)
+    }
+
     /// SETATTR of the size.
     ///
     /// # Errors
     /// The server's status, or a lost connection.
     pub fn truncate(&mut self, file: &Handle, size: u64) -> Answer<()> {
         let new = nfs3::sattr3 { size: nfs3::Nfs3Option::Some(size), ..nfs3::sattr3::default() };
-        let args = nfs3::SETATTR3args {
-            object: file.clone(),
-            new_attributes: new,
-            guard: nfs3::Nfs3Option::None,
-        };
-        self.call::<_, nfs3::SETATTR3resok, nfs3::SETATTR3resfail>(
-            NFS_PROGRAM::NFSPROC3_SETATTR,
-            &args,
-        )?;
+        self.setattr(file, new, None)?;
         Ok(())
     }
 
@@ -438,8 +560,15 @@ pub fn mode(mode: u32) -> nfs3::sattr3 {
 struct Socket(TcpStream);
 
 impl Socket {
-    fn connect(address: SocketAddr) -> std::io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+    fn connect(from: SocketAddr, to: SocketAddr) -> std::io::Result<Self> {
+        use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+        let (family, kind) = (AddressFamily::INET, SocketType::STREAM);
+        let fd = socket(family, kind, None)?;
+        if from != SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0) {
+            bind(&fd, &from)?;
+        }
+        connect(&fd, &to)?;
+        let stream = TcpStream::from(fd);
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(REPLY_MAX))?;
         stream.set_write_timeout(Some(REPLY_MAX))?;

@@ -493,6 +493,7 @@ impl Driver {
             Ok(value) => Ok(value),
             Err(Fail::Lost(why)) => Err(why),
             Err(Fail::Status(status)) => self.wrong(&format!("it answers {status}")),
+            Err(refused) => self.wrong(&format!("it refuses: {refused:?}")),
         }
     }
 

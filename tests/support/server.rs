@@ -64,6 +64,8 @@ pub struct Share {
     pub content: Content,
     /// What COMMIT waits for.
     pub durability: &'static str,
+    /// Further keys of the share; of `squash` at least.
+    pub options: String,
 }
 
 impl Share {
@@ -75,6 +77,7 @@ impl Share {
             metadata: Metadata::Badger,
             content: Content::Filesystem,
             durability: "local",
+            options: "squash: none".into(),
         }
     }
 }
@@ -253,12 +256,12 @@ impl Server {
                     s3.endpoint, s3.bucket, s3.keys.0, s3.keys.1,
                 ),
             };
-            let Share { name, durability, .. } = share;
+            let Share { name, durability, options, .. } = share;
             writeln!(metadata, "    m{n}: {engine}").expect("a String");
             writeln!(content, "    c{n}: {blocks}").expect("a String");
             writeln!(
                 shares,
-                "  - {{name: {name}, metadata_store: m{n}, content_store: c{n}, squash: none, \
+                "  - {{name: {name}, metadata_store: m{n}, content_store: c{n}, {options}, \
                  durability: {durability}}}"
             )
             .expect("a String");

@@ -1,6 +1,6 @@
 //! MNT (RFC 1813 appendix I, section 5.2.1): from a path to a handle.
 
-use vfs::{Caller, Vfs};
+use vfs::{Caller, Mounted, Vfs};
 
 use super::table::Table;
 use crate::{
@@ -15,9 +15,10 @@ pub(crate) async fn run(
     args: PathArgs<'_>,
 ) -> Result<MntDone, MntFailed> {
     match vfs.mount(caller, args.path).await {
-        Ok(found) => {
+        Ok(Mounted { found, security }) => {
             table.add(caller.address, args.path);
-            Ok(MntDone(found.handle.encode()))
+            let flavors = security.into_iter().map(status::flavor).collect();
+            Ok(MntDone { handle: found.handle.encode(), flavors })
         }
         Err(error) => Err(MntFailed(status::mount(error))),
     }

@@ -4,7 +4,8 @@ use super::{Outcome, Request};
 use crate::wire::v3::object::{GetAttrDone, HandleArgs};
 
 pub(crate) async fn run(request: &Request<'_>, args: HandleArgs<'_>) -> Outcome<GetAttrDone> {
-    let handle = request.handle(args.handle).map_err(Request::fail)?;
-    let attr = request.vfs.getattr(request.caller, &handle).await.map_err(Request::fail)?;
+    let fail = |error| request.fail(error);
+    let handle = request.handle(args.handle).map_err(fail)?;
+    let attr = request.vfs.getattr(request.caller, &handle).await.map_err(fail)?;
     Ok(GetAttrDone(attr))
 }

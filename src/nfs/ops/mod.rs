@@ -31,10 +31,14 @@ use vocab::{Attr, Error};
 
 use crate::{
     status,
-    wire::v3::{
-        attr::{SetAttr, SetTime, Wcc},
-        fail::{Failed, Tells},
-        names::MadeDone,
+    wire::{
+        rpc::Refusal,
+        v3::{
+            Status,
+            attr::{SetAttr, SetTime, Wcc},
+            fail::{Failed, Tells},
+            names::MadeDone,
+        },
     },
 };
 
@@ -49,6 +53,8 @@ pub(crate) struct Request<'a> {
     pub(crate) record: &'a Bytes,
     /// The first handle of the arguments, once it is known to be one of ours.
     pub(crate) seen: Cell<Option<Handle>>,
+    /// Why the call is not for the procedure to answer at all.
+    pub(crate) refusal: Cell<Option<Refusal>>,
 }
 
 impl Request<'_> {
@@ -72,31 +78,36 @@ impl Request<'_> {
         Wcc { pre: None, post: self.peek(error, handle) }
     }
 
+    fn status(&self, error: Error) -> Status {
+        self.refusal.set(status::refusal(error));
+        status::nfs(error)
+    }
+
     /// A failed GETATTR.
-    pub(crate) fn fail(error: Error) -> Failed {
-        Failed { status: status::nfs(error), tells: Tells::Nothing }
+    pub(crate) fn fail(&self, error: Error) -> Failed {
+        Failed { status: self.status(error), tells: Tells::Nothing }
     }
 
     /// A failed procedure that reads.
     pub(crate) fn fail_attr(&self, error: Error, handle: &[u8]) -> Failed {
-        Failed { status: status::nfs(error), tells: Tells::Attr(self.peek(error, handle)) }
+        Failed { status: self.status(error), tells: Tells::Attr(self.peek(error, handle)) }
     }
 
     /// A failed procedure that changes one object or directory.
     pub(crate) fn fail_wcc(&self, error: Error, handle: &[u8]) -> Failed {
-        Failed { status: status::nfs(error), tells: Tells::Wcc(self.peek_wcc(error, handle)) }
+        Failed { status: self.status(error), tells: Tells::Wcc(self.peek_wcc(error, handle)) }
     }
 
     /// A failed RENAME.
     pub(crate) fn fail_two_wcc(&self, error: Error, from: &[u8], to: &[u8]) -> Failed {
         let (from, to) = (self.peek_wcc(error, from), self.peek_wcc(error, to));
-        Failed { status: status::nfs(error), tells: Tells::TwoWcc(from, to) }
+        Failed { status: self.status(error), tells: Tells::TwoWcc(from, to) }
     }
 
     /// A failed LINK.
     pub(crate) fn fail_attr_wcc(&self, error: Error, handle: &[u8], dir: &[u8]) -> Failed {
         let (attr, wcc) = (self.peek(error, handle), self.peek_wcc(error, dir));
-        Failed { status: status::nfs(error), tells: Tells::AttrWcc(attr, wcc) }
+        Failed { status: self.status(error), tells: Tells::AttrWcc(attr, wcc) }
     }
 }
 

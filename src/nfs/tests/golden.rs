@@ -520,7 +520,8 @@ fn failures_carry_attributes_where_the_rfc_has_them() {
 
 #[test]
 fn results_of_mount() {
-    let read: oracle_mount::mountres3<'_> = read_back(&encoded(mount::MntDone(HANDLE)));
+    let read: oracle_mount::mountres3<'_> =
+        read_back(&encoded(mount::MntDone { handle: HANDLE, flavors: vec![1, 0] }));
     let oracle_mount::mountres3::Ok(read) = read else { panic!() };
     assert_eq!((&*read.fhandle.0, read.auth_flavors), (&HANDLE[..], vec![1, 0]));
     let read = read_back(&encoded(mount::MntFailed(mount::Status::NoEnt)));

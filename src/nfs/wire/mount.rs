@@ -1,7 +1,6 @@
 //! MOUNT version 3 (RFC 1813 appendix I).
 
 use super::{
-    rpc::{AUTH_NULL, AUTH_SYS},
     v3::HandleBytes,
     xdr::{Encode, Malformed, Reader, Writer},
 };
@@ -80,7 +79,10 @@ pub(crate) struct PathArgs<'a> {
 
 /// `mountres3_ok`.
 #[derive(Debug)]
-pub(crate) struct MntDone(pub(crate) HandleBytes);
+pub(crate) struct MntDone {
+    pub(crate) handle: HandleBytes,
+    pub(crate) flavors: Vec<u32>,
+}
 
 /// `mountres3` without a handle.
 #[derive(Debug)]
@@ -103,10 +105,9 @@ impl<'a> PathArgs<'a> {
 impl Encode for MntDone {
     fn encode(&self, writer: &mut Writer<'_>) {
         writer.u32(0);
-        writer.opaque(&self.0);
-        let flavors = [AUTH_SYS, AUTH_NULL];
-        writer.count(flavors.len());
-        flavors.into_iter().for_each(|flavor| writer.u32(flavor));
+        writer.opaque(&self.handle);
+        writer.count(self.flavors.len());
+        self.flavors.iter().for_each(|flavor| writer.u32(*flavor));
     }
 }
 

@@ -7,6 +7,7 @@ mod check;
 mod fact;
 mod reader;
 mod sections;
+mod shares;
 pub(crate) mod template;
 #[cfg(test)]
 mod tests;

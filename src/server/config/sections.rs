@@ -4,13 +4,13 @@ use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use blocks::{Codec, S3Config, S3Credentials};
 use trace::log;
-use vocab::durable::Grade;
 
 use super::{
-    Cache, Config, ContentKind, ContentStore, KeySource, MetadataStore, Metrics, Reactors, Share,
-    Upload, adapters,
+    Cache, Config, ContentKind, ContentStore, KeySource, MetadataStore, Metrics, Reactors, Upload,
+    adapters,
     reader::Section,
-    values::{Mode, Scalar, Secret, Size, words},
+    shares,
+    values::{Scalar, Secret, Size, words},
 };
 
 /// This machine only.
@@ -24,12 +24,6 @@ words!(log::Level:
     "ERROR" => log::Level::Error,
 );
 words!(log::Format: "text" => log::Format::Text, "json" => log::Format::Json);
-words!(Grade:
-    "writeback" => Grade::Writeback,
-    "local" => Grade::Local,
-    "quorum" => Grade::Quorum,
-    "remote" => Grade::Remote,
-);
 words!(Codec: "none" => Codec::None, "lz4" => Codec::Lz4, "zstd" => Codec::Zstd);
 
 impl Scalar for log::Output {
@@ -89,7 +83,8 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
     });
     let doc = "Keys of encrypted content stores, by name.";
     let keys = root.names("keys", "value", doc, |_, s| key(s));
-    let shares = root.list("shares", "name", "What clients may mount.", |s| share(s, &mut remarks));
+    let shares =
+        root.list("shares", "name", "What clients may mount.", |s| shares::share(s, &mut remarks));
     let nfs = root.section("adapters", "Protocols.", |s| {
         let doc = "NFS version 3 with MOUNT, NLM and NSM, on one port.";
         let nfs = s.section("nfs", doc, adapters::nfs);
@@ -289,41 +284,6 @@ fn kind<T: Scalar>(s: &mut Section<'_>, choices: &str) -> Option<T> {
         s.problem("type", format!("missing; choose {choices}"));
     }
     s.option("type", "What kind of store it is.")
-}
-
-fn share(s: &mut Section<'_>, remarks: &mut Vec<String>) -> Share {
-    let name: String = s.required("name", "for example /export", "What clients mount.");
-    let usual = vfs::ShareConfig::new(name.clone());
-    let squash = "How callers' ids are changed: root_to_guest makes root the anonymous user.";
-    let root_mode = "Permission bits of its top folder when that is made.";
-    let mut share = Share {
-        metadata_store: s.required("metadata_store", "name one of metadata.stores", "Its names."),
-        content_store: s.required("content_store", "name one of content.stores", "Its blocks."),
-        vfs: vfs::ShareConfig {
-            name,
-            read_only: s.value("read_only", usual.read_only, "Refuse every change."),
-            squash: s.value("squash", usual.squash, squash),
-            anonymous_uid: s.value("anonymous_uid", usual.anonymous_uid, "The anonymous user."),
-            anonymous_gid: s.value("anonymous_gid", usual.anonymous_gid, "The anonymous group."),
-            allow: s.values("allow", "Networks that may come in; none: all."),
-            deny: s.values("deny", "Networks that may not; this wins."),
-            root_mode: s.value("root_mode", Mode(usual.root_mode), root_mode).0,
-            root_uid: s.value("root_uid", usual.root_uid, "Its owner then."),
-            root_gid: s.value("root_gid", usual.root_gid, "Its group then."),
-            durability: usual.durability,
-        },
-    };
-    let doc = "What COMMIT and stable writes wait for: writeback (the page cache, which a power \
-               cut loses), local (the local disk) or remote (the content store; names wait too).";
-    share.vfs.durability = s.value("durability", usual.durability, doc);
-    if share.vfs.durability == Grade::Writeback {
-        remarks.push(format!(
-            "share {}: durability writeback: a power cut loses the last seconds of what was \
-             acknowledged",
-            share.vfs.name
-        ));
-    }
-    share
 }
 
 fn reactors(s: &mut Section<'_>) -> Reactors {

@@ -112,7 +112,8 @@ content: {stores: {c: {type: filesystem, filesystem: {path: /b}, compression: zs
 shares:
   - {name: /a, metadata_store: m, content_store: c, read_only: yes, squash: none,
      anonymous_uid: 99, anonymous_gid: 98, allow: [10.0.0.0/8, '::1'], deny: 10.1.2.3,
-     durability: writeback, root_mode: 0750, root_uid: 1, root_gid: 2}
+     durability: writeback, root_mode: 0750, root_uid: 1, root_gid: 2,
+     privileged_port: true, subdirectories: false, security: [none:write, sys], capacity: 1Ti}
   - {name: /b, metadata_store: m, content_store: c}
 adapters: {nfs: {port: 2049, bind: 127.0.0.1}, smb: {port: 445}}
 reactors: {count: 2, cores: [0, 1]}
@@ -127,6 +128,10 @@ upload: {core: 1, settle: 250ms, gc_grace: 1h, gc_interval: 1m,
     assert_eq!(config.reactors.cores, [0, 1]);
     let share = &config.shares[0].vfs;
     assert_eq!((share.root_mode, share.root_uid, share.root_gid), (0o750, 1, 2));
+    assert!(share.privileged_port && !share.subdirectories);
+    assert_eq!(share.security, [vfs::Flavor::None { writes: true }, vfs::Flavor::Sys]);
+    assert_eq!((share.capacity, config.shares[1].vfs.capacity), (Some(1 << 40), None));
+    assert_eq!(config.shares[1].vfs.security, [vfs::Flavor::Sys]);
     let nets: Vec<_> = share.allow.iter().chain(&share.deny).map(Scalar::show).collect();
     assert_eq!(nets, ["10.0.0.0/8", "::1/128", "10.1.2.3/32"]);
     assert_eq!(
@@ -154,8 +159,9 @@ fn unknown_keys_name_the_nearest() {
         &LEAST.replace("shares: [{", "shares: [{rw: true, "),
         &[],
         "/etc/d/c.yaml:4: shares.0.rw: unknown key; known here: name, metadata_store, \
-         content_store, read_only, squash, anonymous_uid, anonymous_gid, allow, deny, root_mode, \
-         root_uid, root_gid, durability",
+         content_store, read_only, squash, anonymous_uid, anonymous_gid, allow, deny, \
+         privileged_port, subdirectories, security, capacity, root_mode, root_uid, root_gid, \
+         durability",
     );
     bad(
         &LEAST.replace("{m: {type: memory}}", "{m: {type: memory, db_pth: x}}"),
@@ -242,6 +248,31 @@ fn wrong_values() {
     ];
     for (line, want) in table {
         bad_line(line, &format!("/etc/d/c.yaml:{want}"));
+    }
+}
+
+#[test]
+fn wrong_shares() {
+    let table = [
+        (
+            "security: [sys, krb5p]",
+            "shares.0.security: Kerberos is not offered; expected sys, none or none:write, not \
+             `krb5p`",
+        ),
+        ("security: root", "shares.0.security: expected sys, none or none:write, not `root`"),
+        ("security: [none, none:write]", "shares.0.security: both none and none:write; choose"),
+        (
+            "capacity: lots",
+            "shares.0.capacity: expected a size such as 512Mi, 1Gi, 1GB or a number of bytes, \
+             not `lots`",
+        ),
+        ("privileged_port: 1023", "shares.0.privileged_port: expected true or false, not `1023`"),
+    ];
+    for (key, want) in table {
+        let share = format!("{{name: /export, metadata_store: m, content_store: c, {key}}}");
+        let text = LEAST.replace("{name: /export, metadata_store: m, content_store: c}", &share);
+        assert_ne!(text, LEAST);
+        bad(&text, &[], &format!("/etc/d/c.yaml:4: {want}"));
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a scalar of the configuration may be, and how it is written: sizes, durations, networks.
+//! What a scalar of the configuration may be, and how it is written: sizes, durations, addresses.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -256,21 +256,6 @@ impl Scalar for Mode {
     }
 }
 
-impl Scalar for vfs::Network {
-    fn schema() -> Json {
-        json!({"type": "string", "examples": ["10.0.0.0/8", "192.168.1.7", "fd00::/8"]})
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        text.parse()
-            .map_err(|_| "expected an address or a network such as 192.168.1.0/24".to_owned())
-    }
-
-    fn show(&self) -> Json {
-        json!(self.to_string())
-    }
-}
-
 /// An enum of which each variant has one word in the configuration.
 macro_rules! words {
     ($type:ty: $($word:literal => $variant:expr),* $(,)?) => {
@@ -292,11 +277,3 @@ macro_rules! words {
     };
 }
 pub(crate) use words;
-
-words!(vfs::Squash:
-    "none" => Self::None,
-    "root_to_admin" => Self::RootToAdmin,
-    "root_to_guest" => Self::RootToGuest,
-    "all_to_admin" => Self::AllToAdmin,
-    "all_to_guest" => Self::AllToGuest,
-);

@@ -86,7 +86,7 @@ async fn world(vfs: Vfs, places: [Place; 2]) -> World {
     for (name, place) in [("/a", &places[0]), ("/b", &places[0]), ("/c", &places[1])] {
         let config = open_share(name);
         vfs.share_add(config, place.clone()).await.unwrap();
-        roots.push(vfs.mount(&root.caller, name.as_bytes()).await.unwrap());
+        roots.push(vfs.mount(&root.caller, name.as_bytes()).await.unwrap().found);
     }
     let [a, b, c] = roots[..] else { unreachable!() };
     World { vfs, places, root, a, b, c }
@@ -105,7 +105,7 @@ impl World {
 impl User {
     fn of(vfs: &Vfs, uid: u32, gid: u32, groups: &[u32]) -> Self {
         let credentials = Some(Arc::new(Credentials { uid, gid, groups: groups.to_vec() }));
-        Self { vfs: vfs.clone(), caller: Caller { credentials, address: HERE } }
+        Self { vfs: vfs.clone(), caller: Caller { credentials, address: HERE, port: 1000 } }
     }
 
     async fn file(&self, dir: &Found, name: &str, mode: u32) -> Result<Found, Error> {

@@ -3,7 +3,7 @@
 use super::*;
 use vocab::durable::Grade;
 
-use crate::{Evidence, access};
+use crate::{Evidence, Flavor, access};
 
 #[test]
 fn nothing_crosses_shares() {
@@ -68,7 +68,7 @@ fn mounts_by_path() {
             let user = user.clone();
             async move {
                 let found = user.vfs.mount(&user.caller, path.as_bytes()).await;
-                found.map(|found| found.handle)
+                found.map(|mounted| mounted.found.handle)
             }
         };
         for path in ["/a", "/a/", "//a//", "/a/.", "/a/..", "a"] {
@@ -80,7 +80,7 @@ fn mounts_by_path() {
         assert_eq!(mount(&w.root, "/a/file").await, Err(Error::NotDirectory));
         assert_eq!(mount(&w.root, "/aa").await, Err(Error::NotFound));
         assert_eq!(mount(&w.root, "/").await, Err(Error::NotFound));
-        let longest = w.vfs.mount(&user.caller, b"/a/deep/er").await.unwrap();
+        let longest = w.vfs.mount(&user.caller, b"/a/deep/er").await.unwrap().found;
         assert_eq!(longest.handle.store, w.c.handle.store, "the longest name wins");
         assert_eq!((longest.attr.mode, longest.attr.gid), (0o750, 5));
     });
@@ -101,7 +101,7 @@ fn shares_that_are_refused() {
         assert!(words.contains("elsewhere") && words.contains("/a"), "{words}");
         let id = restarted.share_add(open_share("/a"), w.places[0].clone()).await.unwrap();
         assert_eq!(id, w.a.handle.share);
-        let again = restarted.mount(&w.root.caller, b"/a").await.unwrap();
+        let again = restarted.mount(&w.root.caller, b"/a").await.unwrap().found;
         assert_eq!(again.handle, w.a.handle, "handles survive a restart");
         let status = w.vfs.shares();
         let names: Vec<&str> = status.iter().map(|share| &*share.name).collect();
@@ -152,7 +152,7 @@ fn addresses() {
         w.vfs.share_add(config, w.places[0].clone()).await.unwrap();
         let export = w.vfs.exports().into_iter().find(|e| e.name == "/fenced").unwrap();
         assert_eq!(export.groups, ["10.0.0.0/8", "127.0.0.1/32"]);
-        let root = w.vfs.mount(&w.root.caller, b"/fenced").await.unwrap();
+        let root = w.vfs.mount(&w.root.caller, b"/fenced").await.unwrap().found;
         for (address, want) in
             [("10.1.1.1", true), ("::ffff:10.1.1.1", true), ("10.6.6.6", false), ("::1", false)]
         {
@@ -193,17 +193,78 @@ fn read_only_shares() {
 #[test]
 fn squashed_callers() {
     run(|w| async move {
-        let config = ShareConfig { squash: Squash::RootToGuest, ..open_share("/squashed") };
+        let security = vec![Flavor::Sys, Flavor::None { writes: false }];
+        let squash = Squash::RootToGuest;
+        let config = ShareConfig { squash, security, ..open_share("/squashed") };
         w.vfs.share_add(config, w.places[0].clone()).await.unwrap();
-        let root = w.vfs.mount(&w.root.caller, b"/squashed").await.unwrap();
+        let root = w.vfs.mount(&w.root.caller, b"/squashed").await.unwrap().found;
         let file = w.root.file(&root, "f", 0o600).await.unwrap();
         assert_eq!((file.attr.uid, file.attr.gid), (65534, 65534));
-        let nobody = Caller { credentials: None, address: HERE };
+        let nobody = Caller { credentials: None, ..w.root.caller.clone() };
         assert!(w.vfs.read(&nobody, &file.handle, 0, 1).await.is_ok());
         let private = w.user(1, 1, &[]).file(&root, "p", 0o600).await.unwrap();
         assert_eq!(w.root.read(&private).await, Err(Error::Access));
         let anonymous = w.vfs.read(&nobody, &private.handle, 0, 1).await;
         assert_eq!(anonymous.map(|_| ()), Err(Error::Access));
+    });
+}
+
+#[test]
+fn who_does_not_say_who_it_is() {
+    run(|w| async move {
+        let nobody = Caller { credentials: None, ..w.root.caller.clone() };
+        let nobody = User { vfs: w.vfs.clone(), caller: nobody };
+        assert_eq!(nobody.attr(&w.a).await, Err(Error::WeakIdentity));
+        let add = |name, writes| {
+            let security = vec![Flavor::Sys, Flavor::None { writes }];
+            let config = ShareConfig { security: security.clone(), ..open_share(name) };
+            let (vfs, place) = (w.vfs.clone(), w.places[0].clone());
+            let caller = nobody.caller.clone();
+            async move {
+                vfs.share_add(config, place).await.unwrap();
+                let mounted = vfs.mount(&caller, name.as_bytes()).await.unwrap();
+                assert_eq!(mounted.security, security);
+                mounted.found
+            }
+        };
+        let (reads, writes) = (add("/reads", false).await, add("/writes", true).await);
+        let file = w.root.file(&reads, "f", 0o666).await.unwrap();
+        assert_eq!(nobody.read(&file).await.map(|_| ()), Ok(()));
+        assert_eq!(nobody.write(&file, 0, "x").await, Err(Error::ReadOnly));
+        assert_eq!(nobody.file(&reads, "g", 0o666).await.map(|_| ()), Err(Error::ReadOnly));
+        assert_eq!(nobody.access(&reads).await, access::READ | access::LOOKUP);
+        let file = nobody.file(&writes, "f", 0o600).await.unwrap();
+        assert_eq!((file.attr.uid, file.attr.gid), (65534, 65534));
+        assert_eq!(nobody.write(&file, 0, "x").await.map(|attr| attr.size), Ok(1));
+    });
+}
+
+#[test]
+fn low_ports_and_roots_only() {
+    run(|w| async move {
+        let config =
+            ShareConfig { privileged_port: true, subdirectories: false, ..open_share("/strict") };
+        w.vfs.share_add(config, w.places[0].clone()).await.unwrap();
+        let root = w.vfs.mount(&w.root.caller, b"/strict/").await.unwrap().found;
+        w.root.mkdir(&root, "d", 0o777).await.unwrap();
+        let below = w.vfs.mount(&w.root.caller, b"/strict/d").await;
+        assert_eq!(below.map(|_| ()), Err(Error::Access));
+        for (port, want) in [(1, Ok(())), (1023, Ok(())), (1024, Err(Error::Access))] {
+            let caller = Caller { port, ..w.root.caller.clone() };
+            assert_eq!(w.vfs.getattr(&caller, &root.handle).await.map(|_| ()), want, "{port}");
+            assert_eq!(w.vfs.mount(&caller, b"/strict").await.map(|_| ()), want, "{port}");
+        }
+    });
+}
+
+#[test]
+fn a_capacity_bounds_what_is_free() {
+    run(|w| async move {
+        let config = ShareConfig { capacity: Some(10 << 20), ..open_share("/bounded") };
+        w.vfs.share_add(config, w.places[0].clone()).await.unwrap();
+        let root = w.vfs.mount(&w.root.caller, b"/bounded").await.unwrap().found;
+        let stat = w.vfs.statfs(&w.root.caller, &root.handle).await.unwrap().0;
+        assert_eq!((stat.bytes_total, stat.bytes_free), (10 << 20, 10 << 20));
     });
 }
 
