@@ -55,6 +55,8 @@ pub struct Config {
     pub cache_bytes_max: u64,
     /// Most bytes of log, all slices together.
     pub log_bytes_max: u64,
+    /// Start although a log lost records that nothing names: the operator knows.
+    pub accepts_log_damage: bool,
     /// A dirty block that rests this long is uploaded.
     pub settle: Duration,
     /// The core of the uploader.
@@ -81,6 +83,7 @@ impl Config {
             dir,
             cache_bytes_max: 1 << 30,
             log_bytes_max: 2 << 30,
+            accepts_log_damage: false,
             settle: Duration::from_secs(10),
             upload_core: None,
             gc_grace: Duration::from_secs(600),

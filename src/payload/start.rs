@@ -107,6 +107,7 @@ async fn open_all(
                 dir: config.dir.clone(),
                 slice: SliceId(number),
                 log_bytes_max: config.log_bytes_max / slices,
+                accepts_damage: config.accepts_log_damage,
             },
             segment_bytes,
             clean_bytes_max: clean_bytes_max / slices,
@@ -138,6 +139,7 @@ impl Opening {
                 "the end of the log was torn, and cut: nothing of it was synced"
             );
         }
+        self.counters.local_corruption.add(recovered.damaged);
         let clean = Clean::new(self.clean_bytes_max);
         let slice = Slice::new(wal, self.uploader, self.counters, self.settle, clean);
         let slice = Rc::new(slice);

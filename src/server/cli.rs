@@ -92,6 +92,10 @@ pub(crate) struct Start {
     /// Log to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) log_file: Option<PathBuf>,
+    /// Start although the log lost records of which nobody knows the files; a copy of what is
+    /// damaged is kept beside the log
+    #[arg(long)]
+    pub(crate) accept_log_damage: bool,
     /// Set by a parent that waits for the word that all is ready.
     #[arg(long, hide = true, conflicts_with = "foreground")]
     pub(crate) daemon: bool,

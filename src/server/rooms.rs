@@ -188,6 +188,7 @@ fn data_path(config: &Config, layout: &Layout) -> payload::Config {
     payload::Config {
         cache_bytes_max: config.cache.size.0,
         log_bytes_max: config.cache.log_size.0,
+        accepts_log_damage: config.cache.accepts_log_damage,
         settle: config.upload.settle,
         upload_core: layout.upload,
         gc_grace: config.upload.gc_grace,

@@ -183,7 +183,8 @@ fn batch(log: &Log) -> Option<Batch> {
     while at - offset < BATCH_BYTES
         && let Some(record) = state.queue.pop_front_if(|record| !record.starts_segment)
     {
-        let header = record_header(log, &state, &record).seal(key);
+        let header = record_header(log, &state, &record).seal(key, at);
+        state.before = header.what();
         glue.extend_from_slice(header.as_bytes());
         let start = at + RECORD_HEADER_BYTES;
         let payload_bytes = u64::from(header.payload_bytes.get());
@@ -237,6 +238,7 @@ fn record_header(log: &Log, state: &State, record: &Queued) -> RecordHeader {
         payload_xxh3: record.payload_xxh3.into(),
         ..RecordHeader::new_zeroed()
     }
+    .after(state.before)
 }
 
 /// Hands out the views of what is in the file now.

@@ -6,8 +6,8 @@ use zerocopy::{
     little_endian::{I64, U16, U32, U64},
 };
 
-/// The only version there is.
-pub(crate) const VERSION: u16 = 1;
+/// The only version that this server knows.
+pub(crate) const VERSION: u16 = 2;
 /// Records begin here.
 pub(crate) const SEGMENT_HEADER_BYTES: u64 = 512;
 /// Bytes of a record's header.
@@ -21,6 +21,8 @@ pub(crate) const SEGMENTS_MAX: usize = 2_000;
 
 pub(crate) const KIND_WRITE: u16 = 1;
 pub(crate) const KIND_TRUNCATE: u16 = 2;
+/// Stands where records were lost whose loss the operator accepted.
+pub(crate) const KIND_LOST: u16 = 3;
 pub(crate) const STATE_CLOSED: u32 = 1;
 pub(crate) const STATE_OPEN: u32 = 2;
 
@@ -28,7 +30,7 @@ const RECORD_MAGIC: [u8; 4] = *b"DLRC";
 const SEGMENT_MAGIC: [u8; 4] = *b"DLSG";
 const MANIFEST_MAGIC: [u8; 4] = *b"DLMF";
 
-const _: () = assert!(size_of::<RecordHeader>() == 96);
+const _: () = assert!(size_of::<RecordHeader>() == 128);
 const _: () = assert!(size_of::<SegmentHeader>() == 48);
 const _: () = assert!(SEGMENT_HEADER_BYTES.is_multiple_of(RECORD_ALIGN));
 const _: () = assert!(
@@ -42,7 +44,7 @@ pub(crate) struct RecordHeader {
     pub(crate) version: U16,
     pub(crate) kind: U16,
     pub(crate) slice: U16,
-    pub(crate) zero: U16,
+    pub(crate) before_kind: U16,
     pub(crate) payload_bytes: U32,
     pub(crate) sequence: U64,
     pub(crate) store: U64,
@@ -50,11 +52,27 @@ pub(crate) struct RecordHeader {
     pub(crate) offset: U64,
     pub(crate) seconds: I64,
     pub(crate) nanos: U32,
-    pub(crate) zero_too: U32,
+    pub(crate) before_bytes: U32,
     pub(crate) synced_through: U64,
     pub(crate) generation: U64,
     pub(crate) payload_xxh3: U64,
+    pub(crate) before_store: U64,
+    pub(crate) before_inode: U64,
+    pub(crate) before_offset: U64,
+    pub(crate) before_xxh3: U64,
     pub(crate) header_xxh3: U64,
+}
+
+/// What a record changes. The header after it says it again, so that a damaged one costs nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct What {
+    /// 0: not known.
+    pub(crate) kind: u16,
+    pub(crate) payload_bytes: u32,
+    pub(crate) store: u64,
+    pub(crate) inode: u64,
+    pub(crate) offset: u64,
+    pub(crate) payload_xxh3: u64,
 }
 
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -119,22 +137,64 @@ pub(crate) fn payload_xxh3(payload: &[u8], sequence: u64) -> u64 {
 }
 
 impl RecordHeader {
-    /// Fills in magic, version and checksum.
-    pub(crate) fn seal(mut self, key: u64) -> Self {
+    /// Fills in magic, version and checksum. It is good at this offset of its segment only.
+    pub(crate) fn seal(mut self, key: u64, at: u64) -> Self {
         self.magic = RECORD_MAGIC;
         self.version = VERSION.into();
-        self.header_xxh3 = checksum(&self, key).into();
+        self.header_xxh3 = checksum(&self, key.wrapping_add(at)).into();
         self
     }
 
-    pub(crate) fn read(bytes: &[u8], key: u64) -> Result<Self, Bad> {
-        let (header, _) = Self::read_from_prefix(bytes).map_err(|_| Bad::Damaged)?;
-        if header.magic != RECORD_MAGIC || header.header_xxh3.get() != checksum(&header, key) {
+    /// The header at an offset of a segment.
+    pub(crate) fn read(segment: &[u8], at: u64, key: u64) -> Result<Self, Bad> {
+        let bytes = usize::try_from(at).ok().and_then(|at| segment.get(at..));
+        let (header, _) =
+            Self::read_from_prefix(bytes.unwrap_or_default()).map_err(|_| Bad::Damaged)?;
+        if header.magic != RECORD_MAGIC
+            || header.header_xxh3.get() != checksum(&header, key.wrapping_add(at))
+        {
             return Err(Bad::Damaged);
         }
         match header.version.get() {
             VERSION => Ok(header),
             other => Err(Bad::Version(other)),
+        }
+    }
+
+    /// What it says of its own record.
+    pub(crate) fn what(&self) -> What {
+        What {
+            kind: self.kind.get(),
+            payload_bytes: self.payload_bytes.get(),
+            store: self.store.get(),
+            inode: self.inode.get(),
+            offset: self.offset.get(),
+            payload_xxh3: self.payload_xxh3.get(),
+        }
+    }
+
+    /// What it says of the record before.
+    pub(crate) fn before(&self) -> What {
+        What {
+            kind: self.before_kind.get(),
+            payload_bytes: self.before_bytes.get(),
+            store: self.before_store.get(),
+            inode: self.before_inode.get(),
+            offset: self.before_offset.get(),
+            payload_xxh3: self.before_xxh3.get(),
+        }
+    }
+
+    /// With what it shall say of the record before.
+    pub(crate) fn after(self, before: What) -> Self {
+        Self {
+            before_kind: before.kind.into(),
+            before_bytes: before.payload_bytes.into(),
+            before_store: before.store.into(),
+            before_inode: before.inode.into(),
+            before_offset: before.offset.into(),
+            before_xxh3: before.payload_xxh3.into(),
+            ..self
         }
     }
 }
@@ -209,20 +269,31 @@ mod tests {
 
     #[test]
     fn every_damaged_byte_of_a_header_is_seen() {
-        let record = RecordHeader::new_zeroed().seal(7);
+        let record = RecordHeader::new_zeroed().seal(7, 0);
         let segment = SegmentHeader::new_zeroed().seal(7);
-        assert!(RecordHeader::read(record.as_bytes(), 7).is_ok());
-        assert_eq!(RecordHeader::read(record.as_bytes(), 8).map(drop), Err(Bad::Damaged));
+        assert!(RecordHeader::read(record.as_bytes(), 0, 7).is_ok());
+        assert_eq!(RecordHeader::read(record.as_bytes(), 0, 8).map(drop), Err(Bad::Damaged));
+        let elsewhere = [&[0; 32], record.as_bytes()].concat();
+        assert_eq!(RecordHeader::read(&elsewhere, 32, 7).map(drop), Err(Bad::Damaged));
         for at in 0..size_of::<RecordHeader>() {
             let mut bytes = record.as_bytes().to_vec();
             bytes[at] ^= 1;
-            assert_eq!(RecordHeader::read(&bytes, 7).map(drop), Err(Bad::Damaged), "byte {at}");
+            assert_eq!(RecordHeader::read(&bytes, 0, 7).map(drop), Err(Bad::Damaged), "byte {at}");
         }
         for at in 0..size_of::<SegmentHeader>() {
             let mut bytes = segment.as_bytes().to_vec();
             bytes[at] ^= 1;
             assert_eq!(SegmentHeader::read(&bytes, 7).map(drop), Err(Bad::Damaged), "byte {at}");
         }
+    }
+
+    #[test]
+    fn a_header_says_what_the_one_before_changed() {
+        let what =
+            |n| What { kind: 1, payload_bytes: n, store: 2, inode: 3, offset: 4, payload_xxh3: 5 };
+        let header = RecordHeader { inode: 9.into(), ..RecordHeader::new_zeroed() };
+        let header = header.after(what(77));
+        assert_eq!((header.before(), header.what().inode), (what(77), 9));
     }
 
     #[test]
@@ -240,7 +311,7 @@ mod tests {
     #[test]
     fn another_version_is_told_from_damage() {
         let mut slot = write_slot(ManifestHeader::new_zeroed(), &[]);
-        slot[4] = 2;
-        assert_eq!(read_slot(&slot).map(drop), Err(Bad::Version(2)));
+        slot[4] = 3;
+        assert_eq!(read_slot(&slot).map(drop), Err(Bad::Version(3)));
     }
 }

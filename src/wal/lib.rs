@@ -2,7 +2,8 @@
 //!
 //! Absent: names, permissions, blocks, the content store.
 //!
-//! Reading order: `FORMAT.md`, [`append`], [`sync`], [`recover`], [`check`], [`segments`].
+//! Reading order: `FORMAT.md`, [`append`], [`sync`], [`recover`] with `scan`, `walk` and
+//! `quarantine`, [`check`], [`segments`].
 //!
 //! Invariants: sequences rise by one within a life of the log and never repeat. Records reach the
 //! file in that order, one batch at a time. A failed write or sync is final. A segment is
@@ -13,7 +14,9 @@ pub mod check;
 mod format;
 mod log;
 mod manifest;
+mod quarantine;
 pub mod recover;
+mod scan;
 pub mod segments;
 pub mod sync;
 mod walk;
@@ -39,6 +42,8 @@ pub struct Config {
     pub slice: SliceId,
     /// Most bytes of all its segments together; at least two segments are used.
     pub log_bytes_max: u64,
+    /// Open a log that lost records that nothing names: the operator knows, and keeps a copy.
+    pub accepts_damage: bool,
 }
 
 /// What a record says.
@@ -98,13 +103,18 @@ pub struct Recovered {
     pub records: Vec<Found>,
     /// Bytes of records beyond the torn tail that were seen and cut off.
     pub torn_bytes: u64,
+    /// Records with a damaged header that had been synced. Those that the records behind them name
+    /// are among `records`; the others are lost, accepted by the operator, and were told.
+    pub damaged: u64,
 }
 
 impl Wal {
     /// Opens or creates the log of a slice on this reactor.
     ///
     /// Headers are read, and the payloads of the tail that had not been synced. A torn tail is cut.
-    /// A header that is damaged although it had been synced is an error that names file and offset.
+    /// A header that is damaged although it had been synced is made up for by the one behind it.
+    /// Where that one is damaged, too, nobody knows which file lost bytes: an error that names
+    /// segment and offset, unless the configuration accepts it.
     ///
     /// # Errors
     /// The kernel's, or what is damaged, in words for the operator.

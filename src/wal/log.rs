@@ -16,7 +16,7 @@ use bytes::Bytes;
 use reactor::file::{File, Lock, Map};
 use vocab::{Error, FileId, SliceId, Time, Verifier};
 
-use crate::{Change, manifest::Manifest};
+use crate::{Change, format::What, manifest::Manifest};
 
 /// A log while it is open.
 pub(crate) struct Log {
@@ -66,6 +66,8 @@ pub(crate) struct State {
     pub(crate) current: Rc<Segment>,
     pub(crate) current_first: u64,
     pub(crate) current_at: u64,
+    /// What the last record written there changes.
+    pub(crate) before: What,
     /// Listed in the manifest, and ready to be the next.
     pub(crate) spare: Option<Rc<Segment>>,
     /// Full, and pinned by views.

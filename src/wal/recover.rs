@@ -23,10 +23,11 @@ use crate::{
     Config, Recovered,
     format::{
         Entry, RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, SEGMENTS_MAX, STATE_CLOSED, STATE_OPEN,
+        What,
     },
     log::{Closed, Log, Segment, State, Turns, Waiters, segment_name},
     manifest::{Listed, Manifest, Unreadable},
-    segments,
+    quarantine, segments,
     walk::{Extent, Walk},
 };
 
@@ -58,11 +59,24 @@ pub(crate) async fn open(
         closed.push(Closed { segment, first, last, durable: true });
     }
     for entry in entries(&listed, STATE_OPEN) {
-        walk.open(take(&mut files, &dir, &entry)?)?;
+        walk.open(&take(&mut files, &dir, &entry)?)?;
     }
-    let open = walk.judge()?;
+    let open = walk.judge();
     walk.unlisted(&files, manifest.generation_next())?;
-    // Nothing is lost; from here on the disk is changed.
+    quarantine::judge(&dir, &walk.lost, config.accepts_damage)?;
+    // From here on the disk is changed.
+    for lost in &walk.lost {
+        let done = quarantine::keep(&dir, config.slice, manifest.key, lost).await;
+        done.map_err(|error| at(&dir, &error))?;
+    }
+    if walk.healed > 0 {
+        trace::warn!(
+            "{}: {} records have damaged headers; the headers after them name them, nothing is \
+             lost",
+            dir.display(),
+            walk.healed
+        );
+    }
     for (segment, extent) in open {
         if let Some(Extent { first, last, end, durable }) = extent {
             rewrite(&segment, durable..end).await.map_err(|error| at(&dir, &error))?;
@@ -72,7 +86,12 @@ pub(crate) async fn open(
         }
     }
     let sequence_next = sequence_next(&walk, &listed, manifest.segment_bytes());
-    let recovered = Recovered { records: walk.records, torn_bytes: walk.torn_bytes };
+    let lost = walk.lost.iter().map(quarantine::records).sum::<u64>();
+    let recovered = Recovered {
+        records: walk.records,
+        torn_bytes: walk.torn_bytes,
+        damaged: walk.healed + lost,
+    };
     let parts = Parts { dir, lock, manifest, closed, free: files, sequence_next };
     let log = start(config, parts).await?;
     segments::prepare_soon(&log);
@@ -131,6 +150,7 @@ async fn start(config: &Config, parts: Parts) -> Result<Rc<Log>, String> {
         current,
         current_first: sequence_next,
         current_at: 0,
+        before: What::default(),
         spare: None,
         closed,
         free,

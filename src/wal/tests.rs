@@ -1,6 +1,7 @@
 //! Suites: lives of a log in simulated machines, damage, room, and the real driver.
 
 mod damage;
+mod gaps;
 mod lives;
 mod real;
 mod room;
@@ -21,6 +22,7 @@ fn config(segments: u64) -> Config {
         dir: PathBuf::from("/log"),
         slice: SliceId(3),
         log_bytes_max: segments * u64::from(SEGMENT_BYTES),
+        accepts_damage: false,
     }
 }
 

@@ -44,6 +44,63 @@ fn flips_quick() {
     series(7, 40);
 }
 
+/// Every second header of the log, then three in a row.
+#[test]
+fn flips_of_log_headers() {
+    let seed = seeds(1)[0];
+    println!("SEED={seed}");
+    let mut rng = Rng::new(seed);
+    let dir = tempfile::tempdir().expect("folder");
+    let mut server = Server::with_shares(dir.path(), vec![Share::export()]);
+    let files: BTreeMap<String, Vec<u8>> = more(&server, &mut rng).into_iter().collect();
+    server.kill9();
+    let headers = log_headers(dir.path());
+    assert!(headers.values().any(|headers| headers.len() > 5), "{headers:?}");
+    // The last one has none behind it.
+    for (path, headers) in &headers {
+        for at in headers.iter().rev().skip(1).step_by(2) {
+            flip_at(path, at + 8 + rng.below(100) as u64, &mut rng);
+        }
+    }
+    server.start();
+    let right = read_all(&server, &files, |what| panic!("seed {seed}: {what}"));
+    assert_eq!(right, (u32::try_from(files.len()).expect("few"), 0), "seed {seed}");
+    let damaged = "dittofs_datapath_local_corruption_total";
+    assert!(server.metric(damaged) > 0.0, "seed {seed}");
+    server.kill9();
+
+    let (path, headers) = headers.iter().max_by_key(|(_, headers)| headers.len()).expect("some");
+    for at in &headers[1..4] {
+        flip_at(path, at + 125, &mut rng);
+    }
+    assert!(!server.try_start(), "seed {seed}: nobody knows which files lost bytes");
+    let said = server.log_text();
+    assert!(said.contains("--accept-log-damage") && said.contains("had been synced"), "{said}");
+    assert!(server.try_start_with(&["--accept-log-damage"]), "seed {seed}");
+    assert!(below(&dir.path().join("cache")).iter().any(|path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("damaged-"))
+    }));
+    server.kill9();
+    server.start();
+}
+
+/// Where the headers of records lie, by segment.
+fn log_headers(live: &Path) -> BTreeMap<PathBuf, Vec<u64>> {
+    let mut found: BTreeMap<PathBuf, Vec<u64>> = BTreeMap::new();
+    let mut paths = below(&live.join("cache"));
+    paths.retain(|path| path.to_string_lossy().contains("/segment-"));
+    paths.sort();
+    for path in paths {
+        let bytes = fs::read(&path).expect("readable");
+        for at in (512..bytes.len()).step_by(32) {
+            if bytes[at..].starts_with(b"DLRC") {
+                found.entry(path.clone()).or_default().push(at as u64);
+            }
+        }
+    }
+    found
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Where {
     Objects,
@@ -239,14 +296,19 @@ fn flip(live: &Path, place: Where, rng: &mut Rng) -> Vec<(PathBuf, u64)> {
         if flipped.iter().any(|(known, offset)| known == path && *offset == at) {
             continue;
         }
-        let file = File::options().read(true).write(true).open(path).expect("opened");
-        let mut byte = [0];
-        file.read_exact_at(&mut byte, at).expect("read");
-        byte[0] ^= 1 << rng.below(8);
-        file.write_all_at(&byte, at).expect("written");
+        flip_at(path, at, rng);
         flipped.push((path.clone(), at));
     }
     flipped
+}
+
+/// Flips one bit of a byte.
+fn flip_at(path: &Path, at: u64, rng: &mut Rng) {
+    let file = File::options().read(true).write(true).open(path).expect("opened");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).expect("read");
+    byte[0] ^= 1 << rng.below(8);
+    file.write_all_at(&byte, at).expect("written");
 }
 
 /// Pages of a file that are not all zero: where each begins, and its bytes.

@@ -175,6 +175,14 @@ impl Server {
     /// # Panics
     /// When it neither ends nor is ready in a minute.
     pub fn try_start(&mut self) -> bool {
+        self.try_start_with(&[])
+    }
+
+    /// The same with more flags.
+    ///
+    /// # Panics
+    /// When it neither ends nor is ready in a minute.
+    pub fn try_start_with(&mut self, flags: &[&str]) -> bool {
         assert!(self.child.is_none(), "it runs");
         if !self.is_ours() {
             // Its verifier is the second in which it starts.
@@ -183,6 +191,7 @@ impl Server {
         let log = OpenOptions::new().create(true).append(true).open(self.log()).expect("log");
         let mut command = self.command();
         command
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("log"))
             .stderr(log)

@@ -25,7 +25,12 @@ type Stamps = Rc<RefCell<Vec<u32>>>;
 
 fn config() -> wal::Config {
     let log_bytes_max = 32 * u64::from(SEGMENT);
-    wal::Config { dir: PathBuf::from("/log"), slice: SliceId(0), log_bytes_max }
+    wal::Config {
+        dir: PathBuf::from("/log"),
+        slice: SliceId(0),
+        log_bytes_max,
+        accepts_damage: false,
+    }
 }
 
 /// Writes until the power goes; `durable` has what was promised.

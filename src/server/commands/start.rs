@@ -25,6 +25,7 @@ pub(crate) fn run(named: Option<&Path>, args: &Start) -> Result<(), String> {
         return daemonise(named, args);
     }
     let mut config = load(&source(named)?)?;
+    config.cache.accepts_log_damage = args.accept_log_damage;
     let pid_file = absolute(&paths::pid(args.pid_file.as_deref())?)?;
     if let Some(path) = &args.log_file {
         config.logging.output = Output::File(absolute(path)?);
@@ -49,6 +50,9 @@ fn daemonise(named: Option<&Path>, args: &Start) -> Result<(), String> {
         command.arg("--config").arg(absolute(file)?);
     }
     command.args(["start", "--daemon"]);
+    if args.accept_log_damage {
+        command.arg("--accept-log-damage");
+    }
     let flags = [("--pid-file", &args.pid_file), ("--log-file", &args.log_file)];
     for (flag, path) in flags {
         if let Some(path) = path {

@@ -64,6 +64,8 @@ pub(crate) struct Cache {
     pub(crate) path: PathBuf,
     pub(crate) size: Size,
     pub(crate) log_size: Size,
+    /// `start --accept-log-damage`; no key.
+    pub(crate) accepts_log_damage: bool,
 }
 
 /// Where names and attributes are kept.

@@ -140,6 +140,7 @@ fn cache(s: &mut Section<'_>) -> Cache {
             "Most memory for clean blocks, blocks on their way, and requests.",
         ),
         log_size: s.value("log_size", log_size, "Most bytes of log on the local disk."),
+        accepts_log_damage: false,
     }
 }
 

@@ -1,4 +1,4 @@
-//! Damaged disks: what is a torn tail, what is a loss, and what is refused.
+//! Damaged disks: what is a torn tail, what is a loss, and what is refused. Headers: `gaps`.
 
 use std::path::{Path, PathBuf};
 
@@ -17,18 +17,18 @@ use crate::{
 
 const PAYLOAD_BYTES: usize = 500;
 
-fn path(name: &str) -> PathBuf {
+pub(super) fn path(name: &str) -> PathBuf {
     Path::new("/log/slice-03").join(name)
 }
 
 /// Where the n-th record of a segment lies, when all have `PAYLOAD_BYTES`.
-fn offset(record: usize) -> usize {
+pub(super) fn offset(record: usize) -> usize {
     let offset = SEGMENT_HEADER_BYTES + record as u64 * record_bytes(PAYLOAD_BYTES as u64);
     usize::try_from(offset).expect("small")
 }
 
 /// Appends records, the n-th filled with n, and waits until they are logged.
-async fn fill(wal: &Wal, records: std::ops::Range<u8>) -> Vec<Bytes> {
+pub(super) async fn fill(wal: &Wal, records: std::ops::Range<u8>) -> Vec<Bytes> {
     let mut views = Vec::new();
     for n in records {
         let ticket = wal.append(file(1), time(), write(0, vec![n; PAYLOAD_BYTES]));
@@ -38,12 +38,12 @@ async fn fill(wal: &Wal, records: std::ops::Range<u8>) -> Vec<Bytes> {
 }
 
 /// What each found record is filled with.
-fn numbers(records: &[crate::Found]) -> Vec<u8> {
+pub(super) fn numbers(records: &[crate::Found]) -> Vec<u8> {
     records.iter().map(|found| payload(found)[0]).collect()
 }
 
 /// A disk after a process was killed that had synced so many records, and logged more.
-fn image(seed: u64, synced: u8, logged: u8) -> Image {
+pub(super) fn image(seed: u64, synced: u8, logged: u8) -> Image {
     let world = World::new(seed);
     world.run(async move {
         let (wal, _) = open(6).await.expect("opens");
@@ -57,8 +57,12 @@ fn image(seed: u64, synced: u8, logged: u8) -> Image {
     world.shut_down()
 }
 
+pub(super) fn flip(image: &mut Image, segment: &str, at: usize) {
+    image.files().get_mut(&path(segment)).expect("is there")[at] ^= 1;
+}
+
 /// What opening finds, or says, and the disk afterwards; payloads are looked at, too.
-fn reopen(image: Image) -> (Result<(Vec<u8>, u64), String>, Image) {
+pub(super) fn reopen(image: Image) -> (Result<(Vec<u8>, u64), String>, Image) {
     let (result, image) = life(1, image, async {
         let (_wal, recovered) = open(6).await?;
         let unchecked: Vec<_> =
@@ -73,19 +77,25 @@ fn reopen(image: Image) -> (Result<(Vec<u8>, u64), String>, Image) {
 
 #[test]
 fn a_torn_tail_is_cut_for_ever() {
-    // Of 20 logged records 5 are synced; the 12th is torn, in its header or in its payload.
-    for at in [offset(12), offset(12) + 95, offset(12) + 96, offset(12) + 300] {
+    // Of 20 logged records 5 are synced; the 12th is torn, in its payload or in its header, and
+    // then in the header behind it, too, which says the same.
+    for at in [offset(12), offset(12) + 127, offset(12) + 128, offset(12) + 300] {
+        let header_is_sound = at >= offset(12) + 128;
+        let flip = |image: &mut Image| {
+            let bytes = image.files().get_mut(&path("segment-00000")).expect("is there");
+            bytes[at] ^= 1;
+            bytes[offset(13) + 40] ^= u8::from(!header_is_sound);
+        };
         let mut torn = image(1, 5, 20);
-        torn.files().get_mut(&path("segment-00000")).expect("is there")[at] ^= 1;
+        flip(&mut torn);
         let (found, after) = reopen(torn);
         let (records, torn_bytes) = found.expect("opens");
         assert_eq!(records, (0..12).collect::<Vec<u8>>(), "offset {at}");
         let record = record_bytes(PAYLOAD_BYTES as u64);
-        let header_is_sound = at >= offset(12) + 96;
         assert_eq!(torn_bytes, record * (7 + u64::from(header_is_sound)), "offset {at}");
         // Make the torn record whole again: what was cut stays cut.
         let mut healed = after;
-        healed.files().get_mut(&path("segment-00000")).expect("is there")[at] ^= 1;
+        flip(&mut healed);
         let (found, after) = life(2, healed, async {
             let (wal, recovered) = open(6).await.expect("opens");
             let mut views = fill(&wal, 100..103).await;
@@ -106,7 +116,7 @@ fn damage_to_what_was_synced_is_named() {
     for record in 0..10 {
         let mut damaged = image(2, 10, 12);
         let bytes = damaged.files().get_mut(&path("segment-00000")).expect("is there");
-        let header = RecordHeader::read(&bytes[offset(record)..], 0);
+        let header = RecordHeader::read(bytes, offset(record) as u64, 0);
         assert!(header.is_err(), "the key is secret");
         let sequence = u64::from_le_bytes(
             bytes[offset(record) + 16..offset(record) + 24].try_into().expect("8 bytes"),
@@ -234,9 +244,9 @@ fn what_is_not_ours_is_refused_with_advice() {
         reopen(image).0.expect_err("is refused")
     };
     let error = damage(&|image| {
-        image.files().get_mut(&path("manifest")).expect("is there")[4] = 2;
+        image.files().get_mut(&path("manifest")).expect("is there")[4] = 3;
     });
-    assert!(error.contains("format version 2 is not known"), "{error}");
+    assert!(error.contains("format version 3 is not known"), "{error}");
     let error = damage(&|image| {
         image.files().remove(&path("segment-00001"));
     });
@@ -296,7 +306,7 @@ fn what_a_closed_log_had_synced_is_never_taken_for_torn() {
         });
         world.shut_down()
     };
-    for at in [offset(2) + 20, offset(2) + 200, offset(4) + 20, offset(4) + 200] {
+    for at in [offset(2) + 200, offset(4) + 20, offset(4) + 200] {
         let mut damaged = closed();
         damaged.files().get_mut(&path("segment-00000")).expect("is there")[at] ^= 1;
         let error = reopen(damaged).0.expect_err("is lost");
@@ -317,7 +327,7 @@ fn what_a_quiet_log_had_synced_is_never_taken_for_torn() {
         });
         world.kill()
     };
-    for at in [offset(2) + 20, offset(2) + 200, offset(4) + 20, offset(4) + 200] {
+    for at in [offset(2) + 200, offset(4) + 20, offset(4) + 200] {
         let mut damaged = killed(4);
         damaged.files().get_mut(&path("segment-00000")).expect("is there")[at] ^= 1;
         let error = reopen(damaged).0.expect_err("is lost");

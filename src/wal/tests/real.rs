@@ -25,7 +25,8 @@ where
 }
 
 fn config(dir: PathBuf) -> Config {
-    Config { dir, slice: SliceId(0), log_bytes_max: 4 * u64::from(SEGMENT_BYTES) }
+    let log_bytes_max = 4 * u64::from(SEGMENT_BYTES);
+    Config { dir, slice: SliceId(0), log_bytes_max, accepts_damage: false }
 }
 
 #[test]
