@@ -1,6 +1,6 @@
 //! A whole server in a world: stores, slices, shares; and what may be asked of it from outside.
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{cell::RefCell, net::IpAddr, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
 use blocks::{Codec, Content};
 use meta::{Engine, Store};
@@ -13,7 +13,7 @@ use upload::{
 use vfs::{Caller, Found, ShareConfig, Squash, Vfs};
 use vocab::{Credentials, StoreId};
 
-use crate::store::Moody;
+use crate::{store::Moody, wire};
 
 /// Bytes of a log's segment: a write may have a quarter of it.
 const SEGMENT_BYTES: u32 = 32 * 1024;
@@ -43,6 +43,7 @@ pub(crate) struct Machine {
     pub(crate) caller: Caller,
     /// The roots of the shares.
     pub(crate) roots: Vec<Found>,
+    nfs: Rc<RefCell<Option<nfs::Server>>>,
 }
 
 impl Layout {
@@ -105,11 +106,18 @@ impl Machine {
             let root = vfs.mount(&caller, name.as_bytes()).await;
             roots.push(root.map_err(|error| format!("{name}: {error}"))?.found);
         }
-        Ok(Self { vfs, payload, places, caller, roots })
+        let config = nfs::Config { has_udp: false, ..nfs::Config::new(wire::server()) };
+        let reactors = [reactor::current().expect("a world")];
+        let served = nfs::serve_here(config, vfs.clone(), &reactors).await;
+        let nfs = served.map_err(|error| format!("NFS: {error}"))?;
+        let nfs = Rc::new(RefCell::new(Some(nfs)));
+        Ok(Self { vfs, payload, places, caller, roots, nfs })
     }
 
     /// Stops it in order.
     pub(crate) async fn stop(self) {
+        let nfs = self.nfs.take().expect("it stops once");
+        nfs.stop_here(Duration::from_secs(10)).await;
         self.payload.stop_here().await;
         self.places.iter().for_each(|place| place.meta.close());
     }

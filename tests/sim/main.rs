@@ -3,9 +3,12 @@
 //! `SEED=7 cargo test -p tests --test sim sim_worlds` replays a world, `WORLDS=1000000` is a soak.
 #![allow(clippy::print_stdout, reason = "what a failed test has to say")]
 
+mod calls;
 mod client;
+mod door;
 mod machine;
 mod store;
+mod wire;
 mod world;
 
 use std::{
@@ -67,6 +70,8 @@ struct Totals {
     ended: usize,
     /// Lives whose clients compared everything.
     checked: usize,
+    /// Calls that were sent more than once.
+    repeated: usize,
     polls: usize,
 }
 
@@ -75,6 +80,7 @@ impl Totals {
         self.worlds += 1;
         self.ended += story.ended;
         self.checked += story.checked;
+        self.repeated += story.repeated;
         self.polls += story.traces.iter().map(Vec::len).sum::<usize>();
     }
 }

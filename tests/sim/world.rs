@@ -12,7 +12,7 @@ use blocks::BlockKey;
 use reactor::{
     oneshot,
     rng::random_u64,
-    sim::{self, Event, Image, Moment, World as Sim},
+    sim::{self, Event, Image, Lines, Moment, World as Sim},
 };
 use tests::rng::Rng;
 use vocab::{BlockHash, PackId, Time};
@@ -54,6 +54,8 @@ pub(crate) struct Story {
     pub(crate) ended: usize,
     /// Lives whose clients had found everything before the end.
     pub(crate) checked: usize,
+    /// Calls that were sent more than once.
+    pub(crate) repeated: usize,
 }
 
 /// How a life ends.
@@ -95,6 +97,7 @@ impl DerefMut for Loan {
 
 impl Drop for Loan {
     fn drop(&mut self) {
+        self.hang_up();
         self.slot.set(self.client.take());
     }
 }
@@ -108,6 +111,7 @@ struct Life {
     end: End,
     steps: usize,
     mood: Mood,
+    lines: Lines,
     plant: Plant,
     fault: Option<Fault>,
     /// Nothing goes wrong any more.
@@ -156,6 +160,8 @@ pub(crate) fn run(seed: u64, plant: Plant) -> Story {
             End::Stop => sim.shut_down(),
         };
     }
+    let clients = clients.iter().filter_map(|slot| slot.take());
+    story.repeated = clients.map(|client| client.repeated()).sum();
     let files = std::mem::take(image.files());
     story.files = files.into_iter().collect();
     story.objects = layout.stores.iter().flat_map(|store| store.objects()).collect();
@@ -175,6 +181,13 @@ impl Life {
             fails_one_in: *rng.pick(&[0, 0, 3, 12]),
             lies_one_in: *rng.pick(&[0, 0, 0, 10]),
         };
+        let lines = Lines {
+            delay_max: Duration::from_micros(*rng.pick(&[0, 200, 2_000, 20_000])),
+            window_bytes: *rng.pick(&[700, 8 << 10, 256 << 10, 256 << 10]),
+            cuts_short_one_in: *rng.pick(&[0, 0, 8, 2]),
+            breaks_one_in: *rng.pick(&[0, 4, 2, 1]),
+            news_max: Duration::from_micros(*rng.pick(&[0, 5_000, 300_000])),
+        };
         let fault = match rng.below(16) {
             _ if is_last => None,
             0 => Some(Fault::Sync),
@@ -190,6 +203,7 @@ impl Life {
             end,
             steps: 1 + rng.below(30),
             mood: if is_last { Mood::default() } else { mood },
+            lines: if is_last { Lines::default() } else { lines },
             plant,
             fault,
             is_last,
@@ -208,6 +222,7 @@ async fn lived(life: Life, layout: Layout, clients: Vec<Slot>, checked: Rc<Cell<
         sim::cut_power_at(moment);
     }
     layout.stores.iter().for_each(|store| store.set(Mood { lies_one_in: 0, ..life.mood }));
+    sim::set_lines(life.lines);
     let machine = match Machine::start(&layout, &mut rng).await {
         Ok(machine) => machine,
         Err(why) => panic!("it does not start: {why}"),
@@ -323,7 +338,7 @@ async fn rest(machine: &Machine, clients: &[Slot]) {
     machine.payload.drain_here(PATIENCE).await.expect("the stores are well");
     machine.payload.drop_clean_here().await;
     let down = all(machine, clients, |mut client, machine| async move {
-        client.compare_all(&machine, After::Peace, &Default::default()).await
+        client.compare_all(&machine, After::Peace, None).await
     });
     assert!(!down.await, "the disk is well");
     machine.payload.drain_here(PATIENCE).await.expect("the stores are well");
