@@ -93,7 +93,7 @@ impl Nfs {
             Err(stat) => return Judged::Refused(xid, Refusal::Auth(stat)),
         };
         let peer = way.peer();
-        let caller = Caller { credentials, address: peer.ip(), port: peer.port() };
+        let caller = Caller::new(credentials, peer.ip(), peer.port());
         let args_at = record.len() - call.args.len();
         Judged::Call(Call { record, args_at, xid, procedure, caller, arrived })
     }
@@ -136,7 +136,8 @@ impl Service for Nfs {
         }
     }
 
-    async fn run(self: Rc<Self>, link: Rc<Link>, call: Call) {
+    async fn run(self: Rc<Self>, link: Rc<Link>, mut call: Call) {
+        self.vfs.identify(&mut call.caller).await;
         match call.procedure {
             // In a box, so that the place of NFS, which every request passes through, stays small.
             Procedure::Mount(_)

@@ -35,10 +35,11 @@ pub(crate) async fn serve(nfs: Rc<Nfs>, door: Rc<Door>) {
                 refuse(call.xid, Refusal::ProgramUnavailable);
             }
             Judged::Call(_) if in_flight.get() >= IN_FLIGHT_MAX => debug!(%peer, "too many calls"),
-            Judged::Call(call) => {
+            Judged::Call(mut call) => {
                 in_flight.set(in_flight.get() + 1);
                 let (nfs, door, in_flight) = (nfs.clone(), door.clone(), in_flight.clone());
                 reactor::spawn(async move {
+                    nfs.vfs.identify(&mut call.caller).await;
                     nfs.run_side(Way::Datagram(&door, peer), &call).await;
                     in_flight.set(in_flight.get() - 1);
                 });

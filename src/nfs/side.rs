@@ -147,12 +147,12 @@ impl Nlm<'_> {
             }
             P::Cancel | P::CancelMsg => {
                 let args = CancelArgs::decode(reader, version)?;
-                let file = self.unlock_target(caller, args.lock.handle);
+                let file = self.unlock_target(caller, args.lock.handle).await;
                 (args.cookie.to_vec(), file.map(|file| from.cancel(file, &args)).map_err(plain))
             }
             P::Unlock | P::UnlockMsg => {
                 let args = UnlockArgs::decode(reader, version)?;
-                let file = self.unlock_target(caller, args.lock.handle);
+                let file = self.unlock_target(caller, args.lock.handle).await;
                 (args.cookie.to_vec(), file.map(|file| from.unlock(file, &args)).map_err(plain))
             }
             P::Granted => {
@@ -166,7 +166,7 @@ impl Nlm<'_> {
             }
             P::Unshare => {
                 let args = ShareArgs::decode(reader)?;
-                let file = self.unlock_target(caller, args.handle);
+                let file = self.unlock_target(caller, args.handle).await;
                 (args.cookie.to_vec(), file.map(|file| from.unshare(file, &args)).map_err(shared))
             }
             P::FreeAll => {
@@ -187,8 +187,8 @@ impl Nlm<'_> {
         self.vfs.lock_target(caller, &Handle::decode(handle)?).await
     }
 
-    fn unlock_target(&self, caller: &Caller, handle: &[u8]) -> Result<FileId, Error> {
-        self.vfs.unlock_target(caller, &Handle::decode(handle)?)
+    async fn unlock_target(&self, caller: &Caller, handle: &[u8]) -> Result<FileId, Error> {
+        self.vfs.unlock_target(caller, &Handle::decode(handle)?).await
     }
 }
 

@@ -23,6 +23,7 @@ pub mod clock;
 pub mod file;
 mod local;
 pub mod mailbox;
+pub mod names;
 pub mod net;
 pub mod oneshot;
 pub mod rng;

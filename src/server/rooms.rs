@@ -63,6 +63,7 @@ impl Rooms {
         step: impl Fn(&'static str),
     ) -> Result<Self, String> {
         let lock = lock(&config.cache.path)?;
+        netgroups(config)?;
         step("starting the reactors");
         let cores = runtime::Config { cores: layout.reactors.clone() };
         let reactors = Reactors::start(&cores).map_err(|error| {
@@ -81,7 +82,8 @@ impl Rooms {
         let places = config.shares.iter().map(place).collect();
         let payload = Payload::start(&data_path(config, layout), reactors.remotes(), places)?;
         step("opening the shares");
-        let vfs = Vfs::new(payload.clone(), reactors.remotes()[0].clone());
+        let home = reactors.remotes()[0].clone();
+        let vfs = Vfs::with_lookups(payload.clone(), home, &config.lookups);
         for share in &config.shares {
             add(&reactors.remotes()[0], &vfs, share, place(share))?;
         }
@@ -164,6 +166,16 @@ pub(crate) fn lock(dir: &Path) -> Result<Lock, String> {
         }
         Refused::Io(error) => format!("cache.path {shown}: {error}; choose a folder to write to"),
     })
+}
+
+/// Sees to it that the netgroups that shares name can be read.
+fn netgroups(config: &Config) -> Result<(), String> {
+    let shares = config.shares.iter().map(|share| &share.vfs);
+    let missing = vfs::check_netgroups(&config.lookups, shares)
+        .map_err(|why| format!("{why}; see lookups.netgroup_file, and @ in allow and deny"))?;
+    let file = config.lookups.netgroup_file.display();
+    missing.iter().for_each(|group| warn!("no netgroup {group} in {file}: nobody is in it"));
+    Ok(())
 }
 
 fn nfs_config(config: &Config) -> nfs::Config {

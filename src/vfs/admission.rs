@@ -5,8 +5,8 @@
 use vocab::{Credentials, Error};
 
 use crate::{
-    Caller,
-    share::{Network, Share, ShareConfig},
+    Caller, Vfs,
+    share::{Share, ShareConfig},
 };
 
 /// Ports below this take root on the machine of who calls.
@@ -24,21 +24,17 @@ pub enum Flavor {
     },
 }
 
-impl Share {
+impl Vfs {
     /// Whether a caller comes from where the share lets in.
     ///
     /// # Errors
-    /// `Access`.
-    pub(crate) fn admit(&self, caller: &Caller) -> Result<(), Error> {
-        let among = |networks: &[Network]| networks.iter().any(|net| net.contains(caller.address));
-        let ShareConfig { allow, deny, privileged_port, .. } = &self.config;
-        if among(deny)
-            || !allow.is_empty() && !among(allow)
-            || *privileged_port && caller.port >= PRIVILEGED_PORTS
-        {
+    /// `Access`, `Busy` when it cannot be known now.
+    pub(crate) async fn admit(&self, share: &Share, caller: &Caller) -> Result<(), Error> {
+        if share.config.privileged_port && caller.port >= PRIVILEGED_PORTS {
             return Err(Error::Access);
         }
-        Ok(())
+        let is_admitted = self.inner.hosts.admits(&share.lists, caller.address).await?;
+        if is_admitted { Ok(()) } else { Err(Error::Access) }
     }
 }
 

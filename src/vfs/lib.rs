@@ -8,9 +8,11 @@ pub mod handle;
 pub mod locks;
 
 mod admission;
+mod answers;
 mod commit;
 mod create;
 mod getattr;
+mod hosts;
 mod link;
 mod lock;
 mod lookup;
@@ -31,6 +33,7 @@ mod squash;
 mod statfs;
 mod symlink;
 mod target;
+mod users;
 mod warm;
 mod write;
 
@@ -47,11 +50,13 @@ use handle::Handle;
 
 // The words of the data path that protocols use.
 pub use admission::Flavor;
+pub use hosts::{Host, Lookups, Network, check_netgroups};
 pub use lock::{Asked, Locks};
 pub use mount::Mounted;
 pub use payload::{Evidence, ReadDone, Stability, Warmed};
-pub use share::{Export, Network, ShareConfig, ShareStatus, offered};
+pub use share::{Export, ShareConfig, ShareStatus, offered};
 pub use squash::Squash;
+pub use users::Groups;
 
 /// Who asks, over which connection.
 #[derive(Clone, Debug)]
@@ -62,6 +67,16 @@ pub struct Caller {
     pub address: IpAddr,
     /// And from which port: one below 1024 takes root on the caller's machine.
     pub port: u16,
+    /// The groups that this machine knows of the caller, where a share wants them.
+    groups: Option<Arc<[u32]>>,
+}
+
+impl Caller {
+    /// Who asks, as the wire says.
+    #[must_use]
+    pub fn new(credentials: Option<Arc<Credentials>>, address: IpAddr, port: u16) -> Self {
+        Self { credentials, address, port, groups: None }
+    }
 }
 
 /// A handle and what it leads to.
@@ -179,13 +194,22 @@ struct Inner {
     payload: Payload,
     shares: share::Table,
     locks: Locks,
+    hosts: hosts::Hosts,
+    users: users::Users,
 }
 
 impl Vfs {
     /// A server without shares yet, whose lock table lives on that reactor.
     #[must_use]
     pub fn new(payload: Payload, home: Remote) -> Self {
+        Self::with_lookups(payload, home, &Lookups::default())
+    }
+
+    /// The same, told where to look up hosts and users.
+    #[must_use]
+    pub fn with_lookups(payload: Payload, home: Remote, lookups: &Lookups) -> Self {
         let (shares, locks) = (share::Table::new(), Locks::new(home));
-        Self { inner: Arc::new(Inner { payload, shares, locks }) }
+        let (hosts, users) = (hosts::Hosts::new(lookups), users::Users::new(lookups));
+        Self { inner: Arc::new(Inner { payload, shares, locks, hosts, users }) }
     }
 }

@@ -165,9 +165,9 @@ impl Vfs {
     ///
     /// # Errors
     /// `Stale` when its share is not there, `Access` by address.
-    pub fn unlock_target(&self, caller: &Caller, handle: &Handle) -> Result<FileId, Error> {
+    pub async fn unlock_target(&self, caller: &Caller, handle: &Handle) -> Result<FileId, Error> {
         let share = self.inner.shares.find(handle.share, handle.store).ok_or(Error::Stale)?;
-        share.admit(caller)?;
+        self.admit(share, caller).await?;
         Ok(FileId { store: handle.store, inode: handle.inode })
     }
 }

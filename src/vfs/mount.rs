@@ -24,14 +24,15 @@ impl Vfs {
     /// says who it is does not matter here: it learns from the answer how it should (RFC 2623).
     ///
     /// # Errors
-    /// `NotFound`, `NotDirectory`, `Access`.
+    /// `NotFound`, `NotDirectory`, `Access`, `Busy`.
     pub async fn mount(&self, caller: &Caller, path: &[u8]) -> Result<Mounted, Error> {
         let (share, depth) = by_path(&self.inner.shares, path).ok_or(Error::NotFound)?;
-        share.admit(caller)?;
+        self.admit(share, caller).await?;
         if !share.config.subdirectories && components(path).nth(depth).is_some() {
             return Err(Error::Access);
         }
-        let who = squash::effective(&share.config, caller.credentials.as_deref());
+        let groups = caller.groups(share.config.groups)?;
+        let who = squash::effective(&share.config, caller.credentials.as_deref(), groups);
         let attr = share.place.meta.attr(share.root).await?;
         let mut here = Target { share, who, attr, may_change: false };
         for name in components(path).skip(depth) {

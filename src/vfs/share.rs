@@ -1,20 +1,23 @@
 //! Shares: what is configured of them, who may come in, and the table that finds them.
 
-use std::{
-    fmt,
-    net::IpAddr,
-    str::FromStr,
-    sync::{
-        Arc, Mutex, OnceLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, OnceLock,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use meta::command::{Command, NewAttr, Outcome};
 use payload::{Payload, Place};
 use vocab::{Error, InodeId, ShareId, StoreId, durable::Grade};
 
-use crate::{Vfs, admission::Flavor, handle::Handle, squash::Squash, statfs::Free};
+use crate::{
+    Vfs,
+    admission::Flavor,
+    handle::Handle,
+    hosts::{Host, Lists},
+    squash::Squash,
+    statfs::Free,
+    users::Groups,
+};
 
 /// Most shares of one server.
 pub(crate) const SHARES_MAX: usize = 512;
@@ -32,10 +35,12 @@ pub struct ShareConfig {
     pub anonymous_uid: u32,
     /// The anonymous group, 65534 unless configured.
     pub anonymous_gid: u32,
-    /// Networks that may come in; empty: all.
-    pub allow: Vec<Network>,
-    /// Networks that may not; wins.
-    pub deny: Vec<Network>,
+    /// Hosts that may come in; empty: all.
+    pub allow: Vec<Host>,
+    /// Hosts that may not; wins.
+    pub deny: Vec<Host>,
+    /// Whose word on supplementary groups counts.
+    pub groups: Groups,
     /// Let in only who calls from a port below 1024.
     pub privileged_port: bool,
     /// Directories below the root may be mounted, too.
@@ -68,6 +73,7 @@ impl ShareConfig {
             anonymous_gid: 65534,
             allow: Vec::new(),
             deny: Vec::new(),
+            groups: Groups::default(),
             privileged_port: false,
             subdirectories: true,
             security: vec![Flavor::Sys],
@@ -77,59 +83,6 @@ impl ShareConfig {
             root_gid: 0,
             durability: Grade::Local,
         }
-    }
-}
-
-/// An address and how many of its leading bits count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    /// The address.
-    pub address: IpAddr,
-    /// Leading bits.
-    pub prefix_bits: u8,
-}
-
-impl Network {
-    /// Whether an address is in it. IPv4 addresses in IPv6 clothes count as what they are.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        // A shift by all bits leaves no difference: prefix 0 is everybody.
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(net), IpAddr::V4(address)) => {
-                let shift = 32u32.saturating_sub(u32::from(self.prefix_bits));
-                let differs = net.to_bits() ^ address.to_bits();
-                differs.checked_shr(shift).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(net), IpAddr::V6(address)) => {
-                let shift = 128u32.saturating_sub(u32::from(self.prefix_bits));
-                let differs = net.to_bits() ^ address.to_bits();
-                differs.checked_shr(shift).unwrap_or(0) == 0
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix_bits)
-    }
-}
-
-impl FromStr for Network {
-    type Err = String;
-
-    /// `10.0.0.0/8`, `fd00::/8`, or a single address.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no network, write one like 10.0.0.0/8 or fd00::/8");
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let width = if address.is_ipv4() { 32 } else { 128 };
-        let prefix_bits = bits.map_or(Ok(width), str::parse).map_err(|_| wrong())?;
-        if prefix_bits > width { Err(wrong()) } else { Ok(Self { address, prefix_bits }) }
     }
 }
 
@@ -169,6 +122,7 @@ pub(crate) struct Share {
     pub(crate) root: InodeId,
     pub(crate) name: Arc<str>,
     pub(crate) config: ShareConfig,
+    pub(crate) lists: Lists,
     pub(crate) place: Place,
     pub(crate) free: Free,
     payload: Payload,
@@ -211,19 +165,29 @@ pub(crate) struct Table {
     slots: Box<[OnceLock<Share>]>,
     /// Shares in it. Held while one is added.
     count: Mutex<usize>,
+    /// One of them wants this machine's word on groups.
+    asks_for_groups: AtomicBool,
 }
 
 const SLOTS: usize = (2 * SHARES_MAX).next_power_of_two();
 
 impl Table {
     pub(crate) fn new() -> Self {
-        Self { slots: (0..SLOTS).map(|_| OnceLock::new()).collect(), count: Mutex::new(0) }
+        Self {
+            slots: (0..SLOTS).map(|_| OnceLock::new()).collect(),
+            count: Mutex::new(0),
+            asks_for_groups: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn find(&self, id: ShareId, store: StoreId) -> Option<&Share> {
         self.probe(id, store)
             .map_while(OnceLock::get)
             .find(|share| share.id == id && share.store == store)
+    }
+
+    pub(crate) fn asks_for_groups(&self) -> bool {
+        self.asks_for_groups.load(Ordering::Relaxed)
     }
 
     /// In no order.
@@ -238,6 +202,9 @@ impl Table {
             return Err(format!("there are {SHARES_MAX} shares already"));
         }
         self.check_name(&share.name)?;
+        if share.config.groups == Groups::Server {
+            self.asks_for_groups.store(true, Ordering::Relaxed);
+        }
         let mut free = self.probe(share.id, share.store).skip_while(|slot| slot.get().is_some());
         let placed = free.next().is_some_and(|slot| slot.set(share).is_ok());
         assert!(placed, "half of the slots are free, and the lock is ours");
@@ -356,6 +323,7 @@ impl Vfs {
             root: root.root,
             name: name.into(),
             durability: AtomicUsize::new(position(grade)),
+            lists: Lists::new(config.allow.clone(), config.deny.clone()),
             config,
             place,
             free: Free::default(),
@@ -400,7 +368,7 @@ impl Vfs {
         let mut exports: Vec<Export> = (self.inner.shares.iter())
             .map(|share| Export {
                 name: share.name.to_string(),
-                groups: share.config.allow.iter().map(Network::to_string).collect(),
+                groups: share.config.allow.iter().map(Host::to_string).collect(),
             })
             .collect();
         exports.sort_by(|a, b| a.name.cmp(&b.name));
@@ -417,32 +385,6 @@ impl Vfs {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[track_caller]
-    fn network(text: &str) -> Network {
-        text.parse().unwrap()
-    }
-
-    #[test]
-    fn networks_by_prefix() {
-        let contains = |net: &str, address: &str| network(net).contains(address.parse().unwrap());
-        assert!(contains("10.1.0.0/16", "10.1.255.255"));
-        assert!(!contains("10.1.0.0/16", "10.2.0.0"));
-        assert!(contains("10.1.2.3", "10.1.2.3") && !contains("10.1.2.3", "10.1.2.2"));
-        assert!(contains("0.0.0.0/0", "255.255.255.255") && !contains("0.0.0.0/0", "::1"));
-        assert!(contains("fd00::/8", "fdff::1") && !contains("fd00::/8", "fe00::1"));
-        assert!(contains("::/0", "::1"));
-        assert!(contains("10.0.0.0/8", "::ffff:10.9.9.9"));
-    }
-
-    #[test]
-    fn networks_in_words() {
-        assert_eq!(network("10.0.0.0/8").to_string(), "10.0.0.0/8");
-        assert_eq!(network("::1").to_string(), "::1/128");
-        for text in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "10.0.0.0/", "host"] {
-            assert!(text.parse::<Network>().is_err(), "{text:?}");
-        }
-    }
 
     #[test]
     fn names_in_one_spelling() {

@@ -48,15 +48,20 @@ impl<'a> Who<'a> {
     }
 }
 
-/// The one decision. Without credentials (`AUTH_NULL`) a caller is the anonymous user, whatever
-/// the share says of those who name themselves.
+/// The one decision; `groups` are the supplementary ones that count. Without credentials
+/// (`AUTH_NULL`) a caller is the anonymous user, whatever the share says of those who name
+/// themselves.
 ///
 /// Under `RootToGuest` group 0 is squashed for everybody: a client that may not be root may not
 /// lend its users root's group either.
-pub(crate) fn effective<'a>(config: &ShareConfig, credentials: Option<&'a Credentials>) -> Who<'a> {
+pub(crate) fn effective<'a>(
+    config: &ShareConfig,
+    credentials: Option<&Credentials>,
+    groups: &'a [u32],
+) -> Who<'a> {
     let anonymous = Who::plain(config.anonymous_uid, config.anonymous_gid, &[]);
     let Some(credentials) = credentials else { return anonymous };
-    let Credentials { uid, gid, groups } = credentials;
+    let Credentials { uid, gid, .. } = credentials;
     match config.squash {
         Squash::None | Squash::RootToAdmin => Who::plain(*uid, *gid, groups),
         Squash::AllToAdmin => Who::plain(0, 0, &[]),
@@ -77,7 +82,8 @@ mod tests {
         let config = ShareConfig { squash, ..ShareConfig::new("/export") };
         let credentials =
             credentials.map(|(uid, gid, groups)| Credentials { uid, gid, groups: groups.to_vec() });
-        let who = effective(&config, credentials.as_ref());
+        let groups = credentials.as_ref().map_or(&[][..], |credentials| &credentials.groups);
+        let who = effective(&config, credentials.as_ref(), groups);
         assert_eq!((who.uid, who.gid), want, "{squash:?} of {credentials:?}");
     }
 
@@ -108,7 +114,7 @@ mod tests {
         let credentials = Credentials { uid: 7, gid: 8, groups: vec![0, 9] };
         let who = |squash| {
             let config = ShareConfig { squash, ..ShareConfig::new("/export") };
-            let who = effective(&config, Some(&credentials));
+            let who = effective(&config, Some(&credentials), &credentials.groups);
             [0, 8, 9, 65534].map(|gid| who.is_member(gid))
         };
         assert_eq!(who(Squash::None), [true, true, true, false]);

@@ -28,17 +28,18 @@ impl Vfs {
     ///
     /// # Errors
     /// `Stale` when the share or the inode is not there any more, `Access` by address,
-    /// `WeakIdentity`.
+    /// `WeakIdentity`, `Busy` while the host or the user is being looked up in vain.
     pub(crate) async fn enter<'a>(
         &'a self,
         caller: &'a Caller,
         handle: &Handle,
     ) -> Result<Target<'a>, Error> {
         let share = self.inner.shares.find(handle.share, handle.store).ok_or(Error::Stale)?;
-        share.admit(caller)?;
+        self.admit(share, caller).await?;
         let credentials = caller.credentials.as_deref();
         let may_change = share.config.may_change(credentials)?;
-        let who = squash::effective(&share.config, credentials);
+        let groups = caller.groups(share.config.groups)?;
+        let who = squash::effective(&share.config, credentials, groups);
         let meta = &share.place.meta;
         let attr = match meta.peek_attr(handle.inode) {
             Some(attr) => attr,

@@ -2,7 +2,11 @@
 
 use std::net::Ipv4Addr;
 
-use nfs3_types::{mount::mountstat3, rpc::auth_stat};
+use nfs3_types::{
+    mount::mountstat3,
+    nfs3::{Nfs3Option, sattr3},
+    rpc::auth_stat,
+};
 use tests::{
     client::{Client, Fail, Status, Who, mode, stable_how},
     server::{Server, Share},
@@ -195,5 +199,154 @@ fn exports_squash() {
             let attr = client.getattr(&file).expect("attributes");
             assert_eq!((attr.uid, attr.gid), want, "{mode}: {uid}:{gid}");
         }
+    }
+}
+
+const HOSTS: &str = "\
+127.0.0.1 localhost
+127.1.0.1 alpha.lab
+127.1.0.2 beta.lab other.lab
+127.1.0.3 gamma.office
+# Its owner calls this address after somebody else.
+127.1.0.4 alpha.lab.evil
+127.1.0.6 delta.lab
+127.1.0.7 delta.lab
+";
+
+const ALPHA: [u8; 4] = [127, 1, 0, 1];
+const BETA: [u8; 4] = [127, 1, 0, 2];
+const GAMMA: [u8; 4] = [127, 1, 0, 3];
+const EVIL: [u8; 4] = [127, 1, 0, 4];
+const NAMELESS: [u8; 4] = [127, 1, 0, 5];
+const DELTA: [u8; 4] = [127, 1, 0, 7];
+
+/// Which of the hosts may mount, and use a handle that they have anyway.
+fn admitted(server: &Server, path: &str) -> Vec<[u8; 4]> {
+    let all = [ALPHA, BETA, GAMMA, EVIL, NAMELESS, DELTA];
+    let admitted = all.into_iter().filter(|address| {
+        let who = Who::at(Ipv4Addr::from(*address));
+        match Client::mount_by(server, path, &who) {
+            Ok(mut client) => {
+                let root = client.root.clone();
+                client.readdir(&root, 4096).expect("who may mount may look");
+                true
+            }
+            Err(Fail::Mount(mountstat3::MNT3ERR_ACCES)) => false,
+            Err(other) => panic!("{address:?}: {other:?}"),
+        }
+    });
+    admitted.collect()
+}
+
+#[test]
+fn exports_by_name_and_netgroup() {
+    let dir = tempfile::tempdir().expect("folder");
+    let shares = [
+        ("/name", "allow: [Alpha.lab, other.lab]"),
+        ("/many", "allow: [delta.lab]"),
+        ("/pattern", "allow: ['*.lab']"),
+        ("/denied", "deny: [alpha.lab, '*.office']"),
+        ("/group", "allow: ['@lab']"),
+        ("/nested", "allow: ['@all'], deny: ['@lab']"),
+        ("/mixed", "allow: ['@missing', 127.1.0.5, 'gam?a.*'], deny: [127.1.0.3]"),
+    ];
+    let shares = shares.map(|(name, lists)| share(name, &format!("squash: none, {lists}")));
+    let netgroup = dir.path().join("netgroup");
+    let text = "lab (alpha.lab,-,) (127.1.0.5,,)\noffice (GAMMA.office,,)\nall lab office all\n";
+    std::fs::write(&netgroup, text).expect("file");
+    let server = Server::with_etc(dir.path(), shares.to_vec(), &[("hosts", HOSTS)]);
+    assert_eq!(admitted(&server, "/name"), [ALPHA, BETA]);
+    assert_eq!(admitted(&server, "/many"), [DELTA], "one of a name's addresses");
+    assert_eq!(admitted(&server, "/pattern"), [ALPHA, BETA, DELTA]);
+    assert_eq!(admitted(&server, "/denied"), [BETA, EVIL, NAMELESS, DELTA]);
+    assert_eq!(admitted(&server, "/group"), [ALPHA, NAMELESS]);
+    assert_eq!(admitted(&server, "/nested"), [GAMMA]);
+    assert_eq!(admitted(&server, "/mixed"), [NAMELESS]);
+    let exports = Who::user(0, 0).mounts(&server).expect("it listens").export();
+    let groups = |name| &exports.iter().find(|one| one.0 == name).expect("exported").1;
+    assert_eq!(groups("/name"), &["alpha.lab", "other.lab"]);
+    assert_eq!(groups("/mixed"), &["@missing", "127.1.0.5/32", "gam?a.*"]);
+    assert!(server.log_text().contains("no netgroup missing"));
+
+    // A handle is worth nothing to who may not come in.
+    let root = Client::mount_by(&server, "/name", &Who::at(ALPHA.into())).expect("mount").root;
+    let mut client = Client::with_root(&server, root.clone(), &Who::at(GAMMA.into())).expect("up");
+    refused(client.getattr(&root), Status::NFS3ERR_ACCES);
+
+    // Another file counts soon; a wrong one changes nothing.
+    std::fs::write(&netgroup, "lab (beta.lab,,)\nall (gamma.office,,)\n").expect("file");
+    wait_for(|| admitted(&server, "/group") == [BETA]);
+    std::fs::write(&netgroup, "lab (beta.lab\n").expect("file");
+    wait_for(|| {
+        assert_eq!(admitted(&server, "/group"), [BETA]);
+        server.log_text().contains("line 1: expected members")
+    });
+}
+
+#[test]
+fn exports_want_a_netgroup_file_that_can_be_read() {
+    let dir = tempfile::tempdir().expect("folder");
+    let shares = vec![share("/export", "squash: none")];
+    let mut server = Server::with_shares(dir.path(), shares);
+    server.reconfigure(vec![share("/export", "squash: none, allow: ['@lab']")]);
+    assert!(server.stop(std::time::Duration::from_secs(30)).success());
+    assert!(!server.try_start(), "there is no such file");
+    let log = server.log_text();
+    assert!(log.contains("netgroup is not there; see lookups.netgroup_file"), "{log}");
+    std::fs::write(dir.path().join("netgroup"), "lab (a,b\n").expect("file");
+    assert!(!server.try_start(), "the file is wrong");
+    let log = server.log_text();
+    assert!(log.contains("netgroup: line 1: expected members"), "{log}");
+    std::fs::write(dir.path().join("netgroup"), "lab (127.0.0.1,,)\n").expect("file");
+    server.start();
+    Client::mount(&server, "/export").expect("a member");
+}
+
+/// Seventeen groups and more, of which the wire carries sixteen.
+#[test]
+fn exports_with_the_servers_groups() {
+    let dir = tempfile::tempdir().expect("folder");
+    let shares = [("/client", "groups: client"), ("/server", "groups: server")];
+    let shares = shares.map(|(name, groups)| share(name, &format!("squash: none, {groups}")));
+    let passwd = "root:x:0:0::/:/bin/sh\nann:x:1000:1000::/:/bin/sh\nbob:x:1001:1001::/:/bin/sh\n";
+    let group =
+        (0..30).map(|n| format!("g{n}:x:{}:{}\n", 5000 + n, if n > 0 { "ann" } else { "" }));
+    let group: String = group.collect();
+    let etc = [("passwd", passwd), ("group", &*group)];
+    let server = Server::with_etc(dir.path(), shares.to_vec(), &etc);
+    let user = |uid, groups: Vec<u32>| Who { user: Some((uid, uid, groups)), ..Who::user(0, 0) };
+    // The server knows ann in 5001 and up, bob in none, and nobody by the third id.
+    let (ann, liar) = (user(1000, (5014..5030).collect()), user(1000, vec![5000]));
+    let (bob, stranger) = (user(1001, vec![5029]), user(4321, vec![5029]));
+    let [no, yes] = [false, true];
+    for (path, may_read) in [
+        ("/client", [[no, no, yes], [yes, no, no], [no, no, yes], [no, no, yes]]),
+        ("/server", [[no, yes, yes], [no, yes, yes], [no, no, no], [no, no, no]]),
+    ] {
+        let mut root = Client::mount(&server, path).expect("mount");
+        let top = root.root.clone();
+        let files = [5000, 5001, 5029].map(|gid| {
+            let file = root.create_new(&top, format!("{gid}").as_bytes()).expect("create");
+            let new = sattr3 { gid: Nfs3Option::Some(gid), ..mode(0o040) };
+            root.setattr(&file, new, None).expect("chgrp");
+            file
+        });
+        for (who, may_read) in [&ann, &liar, &bob, &stranger].into_iter().zip(may_read) {
+            let mut client = Client::mount_by(&server, path, who).expect("mount");
+            let reads = files.each_ref().map(|file| match client.read(file, 0, 1) {
+                Ok(_) => true,
+                Err(Fail::Status(Status::NFS3ERR_ACCES)) => false,
+                Err(other) => panic!("{other:?}"),
+            });
+            assert_eq!(reads, may_read, "{path}: {who:?}");
+        }
+    }
+}
+
+fn wait_for(condition: impl Fn() -> bool) {
+    let begun = std::time::Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "it does not come to pass");
+        std::thread::sleep(std::time::Duration::from_millis(100));
     }
 }

@@ -97,7 +97,7 @@ impl Machine {
         let payload = Payload::open_here(&config, &reactors, places.clone(), SEGMENT_BYTES).await?;
         let vfs = Vfs::new(payload.clone(), here);
         let credentials = Some(Arc::new(Credentials { uid: 0, gid: 0, groups: Vec::new() }));
-        let caller = Caller { credentials, address: IpAddr::from([127, 0, 0, 1]), port: 1000 };
+        let caller = Caller::new(credentials, IpAddr::from([127, 0, 0, 1]), 1000);
         let mut roots = Vec::new();
         for number in 0..layout.shares {
             let name = format!("/share-{number}");

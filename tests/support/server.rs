@@ -93,6 +93,8 @@ enum How {
         limits: String,
         /// Reached by other hosts, and by those that know no port of ours.
         is_public: bool,
+        /// Files that it has in its own `/etc`; their texts are in its folder's `etc`.
+        etc: Vec<String>,
     },
     /// nfs-ganesha with its VFS back end.
     Ganesha,
@@ -131,8 +133,11 @@ impl Server {
     #[must_use]
     pub fn with_limits(dir: &Path, shares: Vec<Share>, cache: &str, log: &str) -> Self {
         let limits = format!("size: {cache}, log_size: {log}");
-        let how =
-            if is_ganesha() { How::Ganesha } else { How::Config { limits, is_public: false } };
+        let how = if is_ganesha() {
+            How::Ganesha
+        } else {
+            How::Config { limits, is_public: false, etc: Vec::new() }
+        };
         Self::launch(how, dir, shares)
     }
 
@@ -141,7 +146,27 @@ impl Server {
     #[must_use]
     pub fn public(dir: &Path, shares: Vec<Share>) -> Self {
         let limits = "size: 512Mi, log_size: 1Gi".into();
-        Self::launch(How::Config { limits, is_public: true }, dir, shares)
+        Self::launch(How::Config { limits, is_public: true, etc: Vec::new() }, dir, shares)
+    }
+
+    /// A server that sees these texts for files of `/etc` that exist, in a mount namespace of its
+    /// own: its hosts, users, groups. Databases elsewhere are not asked.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    #[must_use]
+    pub fn with_etc(dir: &Path, shares: Vec<Share>, etc: &[(&str, &str)]) -> Self {
+        let limits = "size: 512Mi, log_size: 1Gi".into();
+        let files = ["hosts", "passwd", "group", "netgroup"];
+        let sources: Vec<String> = files.iter().map(|name| format!("{name}: files\n")).collect();
+        let sources = sources.concat();
+        let etc = [etc, &[("nsswitch.conf", &*sources)]].concat();
+        fs::create_dir_all(dir.join("etc")).expect("folder");
+        for (name, text) in &etc {
+            fs::write(dir.join("etc").join(name), text).expect("file");
+        }
+        let etc = etc.iter().map(|(name, _)| (*name).to_owned()).collect();
+        Self::launch(How::Config { limits, is_public: false, etc }, dir, shares)
     }
 
     fn launch(how: How, dir: &Path, shares: Vec<Share>) -> Self {
@@ -156,7 +181,7 @@ impl Server {
     /// Has the shares be these from the next start or command on.
     pub fn reconfigure(&mut self, shares: Vec<Share>) {
         self.shares = shares;
-        if let How::Config { limits, is_public } = &self.how {
+        if let How::Config { limits, is_public, .. } = &self.how {
             let text = self.config(limits, *is_public);
             fs::write(self.dir.join("config.yaml"), text).expect("config");
         }
@@ -220,16 +245,29 @@ impl Server {
                 command.args(["--bind", "127.0.0.1"]);
                 command
             }
-            How::Config { limits, is_public } => {
+            How::Config { limits, is_public, etc } => {
                 let config = self.dir.join("config.yaml");
                 fs::write(&config, self.config(limits, *is_public)).expect("config");
-                let mut command = Command::new(dittofs());
+                let mut command = self.with_own(etc);
                 command.args(["start", "--foreground", "--config"]).arg(config);
                 command.arg("--pid-file").arg(self.dir.join("pid"));
                 command
             }
             How::Ganesha => self.ganesha(),
         }
+    }
+
+    /// The program, behind mounts of its own over files of `/etc`.
+    fn with_own(&self, etc: &[String]) -> Command {
+        if etc.is_empty() {
+            return Command::new(dittofs());
+        }
+        let (mut command, dir) = (Command::new("unshare"), self.dir.join("etc"));
+        let bind = |name: &String| format!("mount --bind {}/{name} /etc/{name} && ", dir.display());
+        let binds: String = etc.iter().map(bind).collect();
+        command.args(["-m", "sh", "-c"]).arg(format!("{binds} exec \"$0\" \"$@\""));
+        command.arg(dittofs());
+        command
     }
 
     fn config(&self, limits: &str, is_public: bool) -> String {
@@ -281,6 +319,7 @@ impl Server {
         };
         format!(
             "logging: {{level: {level}, format: text, output: stderr}}\nshutdown_timeout: 20s\n\
+             lookups: {{netgroup_file: {dir}/netgroup, ttl: 1s}}\n\
              metrics: {{enabled: true, port: {}}}\ncache: {{path: {dir}/cache, {limits}}}\n\
              metadata:\n  stores:\n{metadata}content:\n  stores:\n{content}keys:\n{keys}\
              shares:\n{shares}\

@@ -2,5 +2,6 @@
 
 pub(crate) mod buffer;
 pub(crate) mod map;
+pub(crate) mod names;
 pub(crate) mod ring;
 pub(crate) mod socket;

@@ -44,6 +44,7 @@ pub(crate) struct Config {
     pub(crate) nfs: Nfs,
     pub(crate) reactors: Reactors,
     pub(crate) upload: Upload,
+    pub(crate) lookups: vfs::Lookups,
     /// What the operator should know, although the server starts.
     pub(crate) remarks: Vec<String>,
     /// All of it, for `config show`.

@@ -93,6 +93,8 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
     });
     let reactors = root.section("reactors", "The threads that serve clients.", reactors);
     let upload = root.section("upload", "Blocks on their way to the content stores.", upload);
+    let doc = "What is asked of others: names of hosts, netgroups, groups of users.";
+    let lookups = root.section("lookups", doc, shares::lookups);
     later(&mut root, &mut remarks);
     let facts = root.finish();
     Config {
@@ -107,6 +109,7 @@ pub(super) fn read(mut root: Section<'_>) -> Config {
         nfs,
         reactors,
         upload,
+        lookups,
         remarks,
         facts,
     }

@@ -1,7 +1,7 @@
 //! The keys of a share.
 
 use serde_json::{Value as Json, json};
-use vfs::{Flavor, Network, Squash};
+use vfs::{Flavor, Groups, Host, Lookups, Squash};
 use vocab::durable::Grade;
 
 use super::{
@@ -24,20 +24,22 @@ words!(Squash:
     "all_to_guest" => Squash::AllToGuest,
 );
 
-impl Scalar for Network {
+impl Scalar for Host {
     fn schema() -> Json {
-        json!({"type": "string", "examples": ["10.0.0.0/8", "192.168.1.7", "fd00::/8"]})
+        let examples = ["10.0.0.0/8", "192.168.1.7", "fd00::/8", "alpha.lab", "*.lab", "@lab"];
+        json!({"type": "string", "examples": examples})
     }
 
     fn parse(text: &str) -> Result<Self, String> {
         text.parse()
-            .map_err(|_| "expected an address or a network such as 192.168.1.0/24".to_owned())
     }
 
     fn show(&self) -> Json {
         json!(self.to_string())
     }
 }
+
+words!(Groups: "client" => Groups::Client, "server" => Groups::Server);
 
 impl Scalar for Flavor {
     fn schema() -> Json {
@@ -69,6 +71,10 @@ pub(super) fn share(s: &mut Section<'_>, remarks: &mut Vec<String>) -> Share {
     let name: String = s.required("name", "for example /export", "What clients mount.");
     let usual = vfs::ShareConfig::new(name.clone());
     let squash = "How callers' ids are changed: root_to_guest makes root the anonymous user.";
+    let allow = "Hosts that may come in: addresses, networks, names, patterns (*.lab), @netgroups; \
+                 none: all.";
+    let groups = "Whose word on supplementary groups counts: client (16 at most) or server (this \
+                  machine's users).";
     let privileged = "Let in only who calls from a port below 1024, which takes root there.";
     let subdirectories = "Folders of the share may be mounted, too.";
     let capacity = "The size that df shows at most; otherwise what the content store has.";
@@ -82,8 +88,9 @@ pub(super) fn share(s: &mut Section<'_>, remarks: &mut Vec<String>) -> Share {
             squash: s.value("squash", usual.squash, squash),
             anonymous_uid: s.value("anonymous_uid", usual.anonymous_uid, "The anonymous user."),
             anonymous_gid: s.value("anonymous_gid", usual.anonymous_gid, "The anonymous group."),
-            allow: s.values("allow", "Networks that may come in; none: all."),
-            deny: s.values("deny", "Networks that may not; this wins."),
+            allow: s.values("allow", allow),
+            deny: s.values("deny", "Hosts that may not, in the same ways; this wins."),
+            groups: s.value("groups", usual.groups, groups),
             privileged_port: s.value("privileged_port", usual.privileged_port, privileged),
             subdirectories: s.value("subdirectories", usual.subdirectories, subdirectories),
             security: security(s, usual.security),
@@ -117,4 +124,18 @@ fn security(s: &mut Section<'_>, usual: Vec<Flavor>) -> Vec<Flavor> {
         s.problem("security", "both none and none:write; choose");
     }
     if given.is_empty() { usual } else { given }
+}
+
+pub(super) fn lookups(s: &mut Section<'_>) -> Lookups {
+    let usual = Lookups::default();
+    let file = "Netgroups, as netgroup(5) has them; read again when it changes.";
+    let ttl = "How long an answer on a host or a user is good.";
+    let lookups = Lookups {
+        netgroup_file: s.value("netgroup_file", usual.netgroup_file, file),
+        ttl: s.value("ttl", usual.ttl, ttl),
+    };
+    if lookups.ttl.is_zero() {
+        s.problem("ttl", "expected at least 1s, for others are asked that often");
+    }
+    lookups
 }

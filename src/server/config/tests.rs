@@ -67,6 +67,7 @@ fn defaults() {
         "cache",
         "content",
         "logging",
+        "lookups",
         "metadata",
         "metrics",
         "shares",
@@ -111,12 +112,15 @@ metadata: {global: {dump_restricted: false}, stores: {m: {type: badger, db_path:
 content: {stores: {c: {type: filesystem, filesystem: {path: /b}, compression: zstd}}}
 shares:
   - {name: /a, metadata_store: m, content_store: c, read_only: yes, squash: none,
-     anonymous_uid: 99, anonymous_gid: 98, allow: [10.0.0.0/8, '::1'], deny: 10.1.2.3,
+     anonymous_uid: 99, anonymous_gid: 98,
+     allow: [10.0.0.0/8, '::1', Alpha.lab, '*.lab', '@lab', '*'],
+     deny: 10.1.2.3, groups: server,
      durability: writeback, root_mode: 0750, root_uid: 1, root_gid: 2,
      privileged_port: true, subdirectories: false, security: [none:write, sys], capacity: 1Ti}
   - {name: /b, metadata_store: m, content_store: c}
 adapters: {nfs: {port: 2049, bind: 127.0.0.1}, smb: {port: 445}}
 reactors: {count: 2, cores: [0, 1]}
+lookups: {netgroup_file: groups, ttl: 5m}
 upload: {core: 1, settle: 250ms, gc_grace: 1h, gc_interval: 1m,
   sweep_interval: 12h, scrub_interval: 0s,
   scrub_rate: 1Mi, checkpoint_interval: 15m}
@@ -128,12 +132,15 @@ upload: {core: 1, settle: 250ms, gc_grace: 1h, gc_interval: 1m,
     assert_eq!(config.reactors.cores, [0, 1]);
     let share = &config.shares[0].vfs;
     assert_eq!((share.root_mode, share.root_uid, share.root_gid), (0o750, 1, 2));
+    assert_eq!(share.groups, vfs::Groups::Server);
+    assert_eq!(config.lookups.netgroup_file, PathBuf::from("/etc/d/groups"));
+    assert_eq!(config.lookups.ttl, Duration::from_secs(300));
     assert!(share.privileged_port && !share.subdirectories);
     assert_eq!(share.security, [vfs::Flavor::None { writes: true }, vfs::Flavor::Sys]);
     assert_eq!((share.capacity, config.shares[1].vfs.capacity), (Some(1 << 40), None));
     assert_eq!(config.shares[1].vfs.security, [vfs::Flavor::Sys]);
     let nets: Vec<_> = share.allow.iter().chain(&share.deny).map(Scalar::show).collect();
-    assert_eq!(nets, ["10.0.0.0/8", "::1/128", "10.1.2.3/32"]);
+    assert_eq!(nets, ["10.0.0.0/8", "::1/128", "alpha.lab", "*.lab", "@lab", "*", "10.1.2.3/32"]);
     assert_eq!(
         config.remarks,
         [
@@ -160,8 +167,8 @@ fn unknown_keys_name_the_nearest() {
         &[],
         "/etc/d/c.yaml:4: shares.0.rw: unknown key; known here: name, metadata_store, \
          content_store, read_only, squash, anonymous_uid, anonymous_gid, allow, deny, \
-         privileged_port, subdirectories, security, capacity, root_mode, root_uid, root_gid, \
-         durability",
+         groups, privileged_port, subdirectories, security, capacity, root_mode, root_uid, \
+         root_gid, durability",
     );
     bad(
         &LEAST.replace("{m: {type: memory}}", "{m: {type: memory, db_pth: x}}"),
@@ -201,6 +208,10 @@ fn wrong_values() {
           15m, 168h or 1h30m, not `5 parsecs`",
         ),
         ("shutdown_timeout: [30s]", "5: shutdown_timeout: expected a single value"),
+        (
+            "lookups: {ttl: 0s}",
+            "5: lookups.ttl: expected at least 1s, for others are asked that often",
+        ),
         ("logging: loud", "5: logging: expected keys and values below it"),
         ("telemetry: {sample_rate: 2}", "5: telemetry.sample_rate: expected a number from 0 to 1"),
         (
@@ -265,6 +276,12 @@ fn wrong_shares() {
             "capacity: lots",
             "shares.0.capacity: expected a size such as 512Mi, 1Gi, 1GB or a number of bytes, \
              not `lots`",
+        ),
+        ("groups: both", "shares.0.groups: expected one of client, server, not `both`"),
+        (
+            "deny: [10.0.0.300]",
+            "shares.0.deny: expected an address, a network such as 192.168.1.0/24, a host name, a \
+             pattern such as *.lab, or @netgroup, not `10.0.0.300`",
         ),
         ("privileged_port: 1023", "shares.0.privileged_port: expected true or false, not `1023`"),
     ];
@@ -371,7 +388,8 @@ fn wrong_stores() {
             "content_store: c}",
             "content_store: c, allow: [10.0.0.0/33]}",
             "4: shares.0.allow: \
-          expected an address or a network such as 192.168.1.0/24, not `10.0.0.0/33`",
+          expected an address, a network such as 192.168.1.0/24, a host name, a \
+          pattern such as *.lab, or @netgroup, not `10.0.0.0/33`",
         ),
         (
             "c}]",
@@ -385,8 +403,8 @@ fn wrong_stores() {
             "4: shares: none, so nothing would be served; add one, \
           for example {name: /export, metadata_store: NAME, content_store: NAME}\n/etc/d/c.yaml:5: \
           x: unknown key; known here: logging, shutdown_timeout, metrics, cache, metadata, \
-          content, keys, shares, adapters, reactors, upload, telemetry, database, controlplane, \
-          admin",
+          content, keys, shares, adapters, reactors, upload, lookups, telemetry, database, \
+          controlplane, admin",
         ),
         (
             "cache: {path: cache}",

@@ -105,7 +105,7 @@ impl World {
 impl User {
     fn of(vfs: &Vfs, uid: u32, gid: u32, groups: &[u32]) -> Self {
         let credentials = Some(Arc::new(Credentials { uid, gid, groups: groups.to_vec() }));
-        Self { vfs: vfs.clone(), caller: Caller { credentials, address: HERE, port: 1000 } }
+        Self { vfs: vfs.clone(), caller: Caller::new(credentials, HERE, 1000) }
     }
 
     async fn file(&self, dir: &Found, name: &str, mode: u32) -> Result<Found, Error> {
