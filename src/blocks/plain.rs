@@ -79,13 +79,30 @@ impl Builder {
     }
 
     /// Appends bytes.
-    pub fn push(&mut self, mut bytes: &[u8]) {
+    pub fn push(&mut self, bytes: &[u8]) {
+        let copy = |part: &[u8], into: &mut [u8]| {
+            into.copy_from_slice(part);
+            Ok::<(), std::convert::Infallible>(())
+        };
+        let Ok(()) = self.push_by(bytes, copy);
+    }
+
+    /// Appends bytes that `copy` copies, part by part.
+    ///
+    /// # Errors
+    /// Those of `copy`; the block is of no use then.
+    pub fn push_by<E>(
+        &mut self,
+        mut bytes: &[u8],
+        mut copy: impl FnMut(&[u8], &mut [u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
         while !bytes.is_empty() {
             let (now, rest) = bytes.split_at(bytes.len().min(self.room()));
-            self.frame.extend_from_slice(now);
+            self.frame.extend_by(now.len(), |into| copy(now, into))?;
             self.advance(now.len());
             bytes = rest;
         }
+        Ok(())
     }
 
     /// Appends zeroes.

@@ -3,6 +3,7 @@
 use std::{cell::RefCell, collections::VecDeque};
 
 use bytes::{Bytes, BytesMut};
+use reactor::views;
 
 use crate::wire::{
     record::{MARK_BYTES, Mark},
@@ -13,7 +14,8 @@ use crate::wire::{
 const HEAD_BYTES: usize = 16 * 1024;
 /// Packed headers are closed beyond this, so that the buffer stays small.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// A payload up to this is packed too: cheaper than an entry of its own in the gathered send.
+/// A payload up to this is packed too: cheaper than an entry of its own in the gathered send. Views
+/// of the log never are: packing would touch them.
 const PACKED_BYTES_MAX: usize = 512;
 /// One send takes about this much, so that room for more requests comes back in steps.
 const SEND_BYTES: usize = 2 * 1024 * 1024;
@@ -59,7 +61,7 @@ impl Replies {
         let len = u32::try_from(len).expect("a reply is bounded by what one transfer may be");
         let mark = Mark { last: true, len }.encode();
         queue.head[start..start + MARK_BYTES].copy_from_slice(&mark);
-        if tail_bytes <= PACKED_BYTES_MAX {
+        if tail_bytes <= PACKED_BYTES_MAX && !tail.iter().any(|part| views::is_view(part)) {
             tail.iter().for_each(|part| queue.head.extend_from_slice(part));
         } else {
             queue.close_head();

@@ -157,6 +157,8 @@ pub struct Gauges {
     pub log_bytes_max: u64,
     /// Logs that take no more writes, since the disk failed.
     pub logs_read_only: u64,
+    /// How often the log's disk did not give bytes that were needed.
+    pub log_read_errors: u64,
     /// Reads answered from memory or log.
     pub cache_hits: u64,
     /// Reads that needed the content store.
@@ -417,7 +419,9 @@ impl Payload {
     pub fn gauges(&self) -> Gauges {
         let (remote_corruption, self_heal) = self.inner.uploader.scrubbed();
         let buffer_bytes = blocks::Spare::bytes_total();
-        let sum = Gauges { buffer_bytes, remote_corruption, self_heal, ..Gauges::default() };
+        let log_read_errors = reactor::views::errors();
+        let found = Gauges { remote_corruption, self_heal, ..Gauges::default() };
+        let sum = Gauges { buffer_bytes, log_read_errors, ..found };
         self.inner.homes.iter().fold(sum, |sum, home| home.counters.add_to(sum))
     }
 

@@ -1,4 +1,5 @@
-//! Bytes that a start found in the log are compared with their checksums before they are used.
+//! Bytes that a start found in the log are compared with their checksums before they are used, and
+//! those that its disk did not give are read again.
 //!
 //! Invariant: after [`Slice::vouch`] said yes, and until the next await, every dirty byte of that
 //! part of the file is what was written. Damaged bytes stay where they are: reads of them fail,
@@ -6,6 +7,9 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
+use cache::dirty::Piece;
+use reactor::{thread, views};
 use vocab::{Error, FileId};
 use wal::check::{State, Unchecked, check};
 
@@ -31,7 +35,35 @@ impl Slice {
                 self.say_damaged(id, &record, &words);
             }
         }
+        // The disk did not give some of them before: perhaps now.
+        while !views::are_all_readable() {
+            let found = self.unreadable(id, offset, len);
+            if found.is_empty() {
+                break;
+            }
+            let read = move || found.iter().all(|view| views::is_readable(view));
+            let read = thread::offload("log-read", read).map_err(|_| Error::Busy)?;
+            if !read.await.map_err(|_| Error::Stopping)? {
+                return Err(Error::Corrupt);
+            }
+        }
         Ok(())
+    }
+
+    /// What could not be read when it was last needed.
+    fn unreadable(&self, id: FileId, offset: u64, len: u64) -> Vec<Bytes> {
+        let state = self.state.borrow();
+        let Some(file) = state.files.get(&id) else { return Vec::new() };
+        let mut found = Vec::new();
+        let len = usize::try_from(len).expect("a block at most");
+        for part in parts(offset, len) {
+            let to = part.from + u32::try_from(part.bytes.len()).expect("a block at most");
+            file.dirty.read(part.index, part.from, to, |piece| match piece {
+                Piece::Bytes(bytes) if views::is_unreadable(&bytes) => found.push(bytes),
+                Piece::Bytes(_) | Piece::Gap { .. } => {}
+            });
+        }
+        found
     }
 
     /// What is not known to be sound, each record once.

@@ -32,6 +32,7 @@ pub mod sim;
 mod sys;
 pub mod thread;
 pub mod udp;
+pub mod views;
 pub mod whole;
 
 #[cfg(test)]

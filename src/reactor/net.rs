@@ -32,6 +32,7 @@ use crate::{
         buffer,
         socket::{self, Socket},
     },
+    views,
 };
 
 /// Connections that may wait for an accept.
@@ -246,7 +247,12 @@ impl Stream {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => parts.advance(count),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    if error.raw_os_error() == Some(libc::EFAULT) {
+                        views::examine(parts.into_parts()).await;
+                    }
+                    return Err(error);
+                }
             }
         }
         Ok(())

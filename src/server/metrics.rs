@@ -107,6 +107,8 @@ fn data_path(e: &mut DescriptorEncoder<'_>, gauges: &Gauges) -> Result<(), Error
     gauge(e, "log_bytes_max", "Most bytes of log segments.", gauges.log_bytes_max)?;
     let doc = "Logs that take no more writes since their disk failed; restart the server.";
     gauge(e, "log_read_only", doc, gauges.logs_read_only)?;
+    let doc = "How often the log's disk did not give bytes; they read as errors; see the log.";
+    counter(e, "log_read_errors", doc, gauges.log_read_errors)?;
     let doc =
         "Records of the log that were damaged after they had been synced; the log names them.";
     counter(e, "datapath_local_corruption", doc, gauges.local_corruption)?;

@@ -266,7 +266,8 @@ async fn assemble(job: &Job) -> Result<Plain, Fault> {
     for (from, bytes) in &job.snapshot.ranges {
         base.fill(&mut block, *from);
         // A range may end behind the length: never, by the slice's arithmetic.
-        block.push(bytes);
+        let copied = block.push_by(bytes, reactor::views::copy);
+        copied.map_err(|error| Fault::Stuck(format!("the log's disk: {error}")))?;
     }
     base.fill(&mut block, job.len);
     Ok(block.finish())

@@ -4,7 +4,7 @@
 //! Invariant: a payload that nobody has compared is never given to a reader or to the content
 //! store; whoever holds an [`Unchecked`] sees to it.
 
-use std::{cell::Cell, fmt, path::PathBuf, rc::Rc};
+use std::{cell::Cell, fmt, io, path::PathBuf, rc::Rc};
 
 use reactor::{file::File, thread};
 use vocab::Error;
@@ -58,6 +58,11 @@ impl Unchecked {
         Self { payload, state: Cell::new(State::Unknown) }
     }
 
+    /// Looks now, at the start. Blocking.
+    pub(crate) fn is_sound(&self) -> io::Result<bool> {
+        self.payload.is_sound()
+    }
+
     /// What is known of it.
     #[must_use]
     pub fn state(&self) -> State {
@@ -89,11 +94,16 @@ pub async fn check(records: &[Rc<Unchecked>]) -> Result<Vec<(Rc<Unchecked>, Stri
 }
 
 impl Payload {
-    fn check(&self) -> Result<(), String> {
+    fn is_sound(&self) -> io::Result<bool> {
         let mut bytes = vec![0; self.len];
-        let why = match self.file.read_exact_at(&mut bytes, self.start) {
-            Ok(()) if payload_xxh3(&bytes, self.sequence) == self.xxh3 => return Ok(()),
-            Ok(()) => "its bytes are not those that were written".to_owned(),
+        self.file.read_exact_at(&mut bytes, self.start)?;
+        Ok(payload_xxh3(&bytes, self.sequence) == self.xxh3)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let why = match self.is_sound() {
+            Ok(true) => return Ok(()),
+            Ok(false) => "its bytes are not those that were written".to_owned(),
             Err(error) => error.to_string(),
         };
         let Self { path, at, sequence, .. } = self;

@@ -145,11 +145,9 @@ impl RecordHeader {
         self
     }
 
-    /// The header at an offset of a segment.
-    pub(crate) fn read(segment: &[u8], at: u64, key: u64) -> Result<Self, Bad> {
-        let bytes = usize::try_from(at).ok().and_then(|at| segment.get(at..));
-        let (header, _) =
-            Self::read_from_prefix(bytes.unwrap_or_default()).map_err(|_| Bad::Damaged)?;
+    /// The header that bytes begin with which lie at an offset of a segment.
+    pub(crate) fn read(bytes: &[u8], at: u64, key: u64) -> Result<Self, Bad> {
+        let (header, _) = Self::read_from_prefix(bytes).map_err(|_| Bad::Damaged)?;
         if header.magic != RECORD_MAGIC
             || header.header_xxh3.get() != checksum(&header, key.wrapping_add(at))
         {
@@ -273,8 +271,7 @@ mod tests {
         let segment = SegmentHeader::new_zeroed().seal(7);
         assert!(RecordHeader::read(record.as_bytes(), 0, 7).is_ok());
         assert_eq!(RecordHeader::read(record.as_bytes(), 0, 8).map(drop), Err(Bad::Damaged));
-        let elsewhere = [&[0; 32], record.as_bytes()].concat();
-        assert_eq!(RecordHeader::read(&elsewhere, 32, 7).map(drop), Err(Bad::Damaged));
+        assert_eq!(RecordHeader::read(record.as_bytes(), 32, 7).map(drop), Err(Bad::Damaged));
         for at in 0..size_of::<RecordHeader>() {
             let mut bytes = record.as_bytes().to_vec();
             bytes[at] ^= 1;

@@ -7,6 +7,8 @@ use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     future::poll_fn,
+    io,
+    ops::Range,
     path::PathBuf,
     rc::Rc,
     task::{Poll, Waker},
@@ -101,6 +103,39 @@ pub(crate) struct Segment {
     pub(crate) generation: Cell<u64>,
     pub(crate) file: File,
     pub(crate) map: Map,
+}
+
+/// Bytes read at once where some of them cannot be read.
+const PIECE_BYTES: usize = 4096;
+
+impl Segment {
+    /// Reads from the file: a disk that fails is an error, where a mapping would end the process.
+    /// Blocking.
+    pub(crate) fn read(&self, range: Range<u64>) -> io::Result<Vec<u8>> {
+        let len = usize::try_from(range.end - range.start).expect("within a segment");
+        let mut bytes = vec![0; len];
+        self.file.read_exact_at(&mut bytes, range.start)?;
+        Ok(bytes)
+    }
+
+    /// The same, with zeroes for what cannot be read, and why. Blocking.
+    pub(crate) fn read_some(&self, range: Range<u64>) -> (Vec<u8>, Option<io::Error>) {
+        match self.read(range.clone()) {
+            Ok(bytes) => (bytes, None),
+            Err(error) => {
+                let len = usize::try_from(range.end - range.start).expect("within a segment");
+                let mut bytes = vec![0; len];
+                for (at, piece) in
+                    (range.start..).step_by(PIECE_BYTES).zip(bytes.chunks_mut(PIECE_BYTES))
+                {
+                    if self.file.read_exact_at(piece, at).is_err() {
+                        piece.fill(0);
+                    }
+                }
+                (bytes, Some(error))
+            }
+        }
+    }
 }
 
 /// A segment that takes no more records.

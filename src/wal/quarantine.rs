@@ -14,7 +14,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use crate::{
     format::{KIND_LOST, RECORD_HEADER_BYTES, RecordHeader},
     log::segment_name,
-    walk::Lost,
+    walk::{Lost, Walk},
 };
 
 /// Bytes copied at once.
@@ -26,8 +26,11 @@ pub(crate) fn records(lost: &Lost) -> u64 {
 }
 
 /// Says what is lost. Whether it may be: all of it, or nothing is changed.
-pub(crate) fn judge(dir: &Path, lost: &[Lost], is_accepted: bool) -> Result<(), String> {
-    let words: Vec<String> = lost.iter().map(|lost| words(dir, lost)).collect();
+pub(crate) fn judge(dir: &Path, walk: &Walk<'_>, is_accepted: bool) -> Result<(), String> {
+    let mut words: Vec<String> = walk.lost.iter().map(|lost| words(dir, lost)).collect();
+    words.extend(walk.unreadable.as_ref().map(|why| {
+        format!("{why}: the disk does not give the end of the log, and what it held is not known")
+    }));
     if words.is_empty() {
         return Ok(());
     }
@@ -50,12 +53,12 @@ pub(crate) fn judge(dir: &Path, lost: &[Lost], is_accepted: bool) -> Result<(), 
 pub(crate) async fn keep(dir: &Path, slice: SliceId, key: u64, lost: &Lost) -> io::Result<()> {
     let (segment, gap) = (&lost.segment, &lost.gap);
     let generation = segment.generation.get();
-    let len = segment.map.len();
+    let len = segment.map.len() as u64;
     let name = format!("damaged-{:05}-{generation}-{}", segment.number, gap.first);
-    let copy = File::create_zeroed(&dir.join(name), len as u64).await?;
+    let copy = File::create_zeroed(&dir.join(name), len).await?;
     for from in (0..len).step_by(COPY_BYTES) {
-        let bytes = segment.map.slice(from..len.min(from + COPY_BYTES));
-        copy.write_all_at(&[Bytes::copy_from_slice(&bytes)], from as u64).await?;
+        let (bytes, _) = segment.read_some(from..len.min(from + COPY_BYTES as u64));
+        copy.write_all_at(&[bytes.into()], from).await?;
     }
     copy.sync_data().await?;
     let payload_bytes = (gap.range.end - gap.range.start).checked_sub(RECORD_HEADER_BYTES);

@@ -11,7 +11,6 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use reactor::{
     clock,
     file::{self, File, Lock},
@@ -63,7 +62,7 @@ pub(crate) async fn open(
     }
     let open = walk.judge();
     walk.unlisted(&files, manifest.generation_next())?;
-    quarantine::judge(&dir, &walk.lost, config.accepts_damage)?;
+    quarantine::judge(&dir, &walk, config.accepts_damage)?;
     // From here on the disk is changed.
     for lost in &walk.lost {
         let done = quarantine::keep(&dir, config.slice, manifest.key, lost).await;
@@ -300,11 +299,9 @@ fn sequence_next(walk: &Walk<'_>, listed: &Listed, segment_bytes: u32) -> u64 {
 /// Writes again what was found and may never have been synced, and syncs it. A failed sync of an
 /// earlier life leaves pages that look written; only writing them again makes a sync mean it.
 async fn rewrite(segment: &Segment, range: Range<u64>) -> std::io::Result<()> {
-    let within = |at| usize::try_from(at).expect("within a segment");
-    let end = within(range.end);
-    for from in (within(range.start)..end).step_by(REWRITE_BYTES) {
-        let copy = Bytes::copy_from_slice(&segment.map.slice(from..end.min(from + REWRITE_BYTES)));
-        segment.file.write_all_at(&[copy], from as u64).await?;
+    for from in range.clone().step_by(REWRITE_BYTES) {
+        let bytes = segment.read(from..range.end.min(from + REWRITE_BYTES as u64))?;
+        segment.file.write_all_at(&[bytes.into()], from).await?;
     }
     segment.file.sync_data().await
 }

@@ -7,7 +7,6 @@
 
 use std::{ops::Range, path::Path, rc::Rc};
 
-use bytes::Bytes;
 use vocab::{FileId, InodeId, Sequence, SliceId, StoreId, Time};
 
 use crate::{
@@ -31,7 +30,18 @@ pub(crate) struct Scan<'a> {
     pub(crate) end: Option<End>,
     /// The largest that a sound header says of what was durable.
     pub(crate) synced_through: u64,
+    /// Why it is not known where the log ends.
+    pub(crate) unreadable: Option<String>,
 }
+
+/// Bytes of a segment.
+struct Window {
+    from: u64,
+    bytes: Vec<u8>,
+}
+
+/// Read at once: a header, and more where records are small or looked for.
+const WINDOW_BYTES: u64 = 4096;
 
 /// What one segment holds, in order.
 pub(crate) struct Part {
@@ -51,7 +61,6 @@ pub(crate) struct Link {
     pub(crate) found: Found,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
-    pub(crate) payload_xxh3: u64,
     /// Its own header is damaged: it is known from the one behind it.
     pub(crate) is_healed: bool,
 }
@@ -88,7 +97,8 @@ impl Scan<'_> {
 
     /// An open segment. `first`: its first record, if that is known.
     pub(crate) fn open(&mut self, segment: &Rc<Segment>, first: Option<u64>) -> Result<(), String> {
-        let header = SegmentHeader::read(&whole(segment), self.key).ok().filter(|header| {
+        let (bytes, _) = segment.read_some(0..SEGMENT_HEADER_BYTES);
+        let header = SegmentHeader::read(&bytes, self.key).ok().filter(|header| {
             header.slice.get() == self.slice.0
                 && header.number.get() == segment.number
                 && header.generation.get() == segment.generation.get()
@@ -116,7 +126,7 @@ impl Scan<'_> {
         first: Option<u64>,
         last: Option<u64>,
     ) -> Result<(), String> {
-        let bytes = whole(segment);
+        let mut window = Window { from: 0, bytes: Vec::new() };
         let part = self.parts.len();
         let is_closed = last.is_some();
         self.parts.push(Part { segment: Rc::clone(segment), is_closed, items: Vec::new() });
@@ -124,7 +134,8 @@ impl Scan<'_> {
         let (mut at, mut want) = (SEGMENT_HEADER_BYTES, first.unwrap_or(follows));
         while last.is_none_or(|last| want <= last) {
             let sequences = want..last.map_or(u64::MAX, |last| last + 1);
-            let Some((next, header)) = self.next(segment, &bytes, at, &sequences)? else { break };
+            let found = self.next(segment, &mut window, at, &sequences)?;
+            let Some((next, header)) = found else { break };
             let sequence = header.sequence.get();
             let is_head = next == SEGMENT_HEADER_BYTES;
             if let Some(end) = self.end.take() {
@@ -203,15 +214,23 @@ impl Scan<'_> {
 
     /// The next sound header from an offset on, of one of the sequences.
     fn next(
-        &self,
+        &mut self,
         segment: &Segment,
-        bytes: &Bytes,
+        window: &mut Window,
         from: u64,
         sequences: &Range<u64>,
     ) -> Result<Option<(u64, RecordHeader)>, String> {
         let align = usize::try_from(RECORD_ALIGN).expect("small");
-        for at in (from..bytes.len() as u64).step_by(align) {
-            let header = match RecordHeader::read(bytes, at, self.key) {
+        let len = segment.map.len() as u64;
+        let mut unreadable = None;
+        for at in (from..(len + 1).saturating_sub(RECORD_HEADER_BYTES)).step_by(align) {
+            if at < window.from || at + RECORD_HEADER_BYTES > window.end() {
+                let (bytes, error) = segment.read_some(at..len.min(at + WINDOW_BYTES));
+                unreadable = unreadable.or(error);
+                *window = Window { from: at, bytes };
+            }
+            let skip = usize::try_from(at - window.from).expect("within a window");
+            let header = match RecordHeader::read(&window.bytes[skip..], at, self.key) {
                 Ok(header) => header,
                 Err(bad) => match self.refused(segment.number, bad) {
                     Some(refused) => return Err(refused),
@@ -222,7 +241,7 @@ impl Scan<'_> {
             let is_ours = header.generation.get() == segment.generation.get()
                 && header.slice.get() == self.slice.0
                 && sequences.contains(&header.sequence.get())
-                && at + RECORD_HEADER_BYTES + payload_bytes <= bytes.len() as u64;
+                && at + RECORD_HEADER_BYTES + payload_bytes <= len;
             match header.kind.get() {
                 _ if !is_ours => {}
                 KIND_WRITE | KIND_TRUNCATE => return Ok(Some((at, header))),
@@ -235,6 +254,10 @@ impl Scan<'_> {
                     None => unreachable!("an unknown kind is refused"),
                 },
             }
+        }
+        if let Some(error) = unreadable {
+            let path = self.dir.join(segment_name(segment.number));
+            self.unreadable.get_or_insert(format!("{}: {error}", path.display()));
         }
         Ok(None)
     }
@@ -266,7 +289,6 @@ impl Scan<'_> {
             found: Found { sequence: Sequence(sequence), file, time, change, pin, unchecked },
             offset,
             bytes: record_bytes(payload_bytes as u64),
-            payload_xxh3: what.payload_xxh3,
             is_healed: false,
         }
     }
@@ -289,7 +311,8 @@ fn time(header: &RecordHeader) -> Time {
     Time { seconds: header.seconds.get(), nanos: header.nanos.get() }
 }
 
-/// All bytes of a segment. Records found in it are slices of this view.
-fn whole(segment: &Segment) -> Bytes {
-    segment.map.slice(0..segment.map.len())
+impl Window {
+    fn end(&self) -> u64 {
+        self.from + self.bytes.len() as u64
+    }
 }

@@ -3,13 +3,13 @@
 //! Reads only. Nothing here trusts a byte that no checksum covers; payloads that had been synced
 //! are compared later ([`crate::check`]).
 
-use std::{path::Path, rc::Rc};
+use std::{io, path::Path, rc::Rc};
 
 use vocab::{SliceId, Time};
 
 use crate::{
-    Change, Found,
-    format::{Entry, STATE_OPEN, SegmentHeader, payload_xxh3},
+    Found,
+    format::{Entry, SEGMENT_HEADER_BYTES, STATE_OPEN, SegmentHeader},
     log::{Segment, segment_name},
     manifest::{Listed, Manifest},
     recover::entries,
@@ -29,6 +29,8 @@ pub(crate) struct Walk<'a> {
     /// The largest sequence seen, counted or not.
     pub(crate) seen: u64,
     pub(crate) torn_bytes: u64,
+    /// Why it is not known where the log ends: its disk fails.
+    pub(crate) unreadable: Option<String>,
 }
 
 /// Records that had been synced and are gone: which files they changed is not known.
@@ -64,7 +66,9 @@ impl<'a> Walk<'a> {
                 parts: Vec::new(),
                 end: None,
                 synced_through: listed.synced_through,
+                unreadable: None,
             },
+            unreadable: None,
             first_open: first_open.map(|entry| entry.first.get()),
             records: Vec::new(),
             lost: Vec::new(),
@@ -77,13 +81,18 @@ impl<'a> Walk<'a> {
     /// A closed segment: everything between first and last was durable.
     pub(crate) fn closed(&mut self, segment: &Rc<Segment>, entry: &Entry) -> Result<(), String> {
         self.seen = self.seen.max(entry.last.get());
-        self.scan.closed(segment, (entry.first.get(), entry.last.get()))
+        self.scan.closed(segment, (entry.first.get(), entry.last.get()))?;
+        // What is missing here is known by its sequence.
+        self.scan.unreadable = None;
+        Ok(())
     }
 
     /// An open segment.
     pub(crate) fn open(&mut self, segment: &Rc<Segment>) -> Result<(), String> {
         // Only the first one is in the manifest; the other one goes on where that one ends.
-        self.scan.open(segment, self.first_open.take())
+        self.scan.open(segment, self.first_open.take())?;
+        self.unreadable = self.unreadable.take().or(self.scan.unreadable.take());
+        Ok(())
     }
 
     /// The last word on the tail: torn, or lost. What was durable needs no look at its payload now;
@@ -114,7 +123,13 @@ impl<'a> Walk<'a> {
                 };
                 self.seen = self.seen.max(last);
                 let is_durable = first <= durable_through;
-                cut |= !is_durable && !is_whole(&item);
+                let is_whole = is_durable
+                    || is_whole(&item).unwrap_or_else(|error| {
+                        let path = self.scan.dir.join(segment_name(segment.number));
+                        self.unreadable.get_or_insert(format!("{}: {error}", path.display()));
+                        false
+                    });
+                cut |= !is_whole;
                 if cut {
                     let is_record = matches!(item, Item::Record(_));
                     self.torn_bytes += if is_record { range.end - range.start } else { 0 };
@@ -164,7 +179,8 @@ impl<'a> Walk<'a> {
         generation_next: u64,
     ) -> Result<(), String> {
         let is_younger = |segment: &&Rc<Segment>| {
-            SegmentHeader::read(&segment.map.slice(0..size_of::<SegmentHeader>()), self.scan.key)
+            let (bytes, _) = segment.read_some(0..SEGMENT_HEADER_BYTES);
+            SegmentHeader::read(&bytes, self.scan.key)
                 .is_ok_and(|header| header.generation.get() >= generation_next)
         };
         match files.iter().find(is_younger) {
@@ -180,12 +196,9 @@ impl<'a> Walk<'a> {
 }
 
 /// Whether it is there as it was written. Reads the payload.
-fn is_whole(item: &Item) -> bool {
+fn is_whole(item: &Item) -> io::Result<bool> {
     match item {
-        Item::Record(Link { found, payload_xxh3: xxh3, .. }) => match &found.change {
-            Change::Write { bytes, .. } => payload_xxh3(bytes, found.sequence.0) == *xxh3,
-            Change::Truncate { .. } => true,
-        },
-        Item::Gap(_) => false,
+        Item::Record(link) => link.found.unchecked.as_ref().map_or(Ok(true), |one| one.is_sound()),
+        Item::Gap(_) => Ok(false),
     }
 }

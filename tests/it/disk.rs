@@ -9,6 +9,7 @@ use std::{
 use nfs3_types::nfs3::stable_how;
 use tests::{
     client::{Client, Fail, Handle, Status},
+    device::Device,
     disk::Disk,
     rng::Rng,
     server::{Server, Share},
@@ -156,4 +157,89 @@ fn disk_that_fails() {
 #[test]
 fn disk_that_turns_read_only() {
     breaks(Disk::turn_read_only);
+}
+
+/// A log whose disk does not give some bytes: reads of those are errors, and of nothing else; the
+/// server lives, says so and goes on; once the disk gives them, all is right again.
+#[test]
+fn disk_that_cannot_be_read() {
+    const PIECE: usize = 64 << 10;
+    let dir = tempfile::tempdir().expect("folder");
+    let device = Device::new(&dir.path().join("device"), 512 << 20);
+    let disk = Disk::make(device.live(), dir.path().join("cache"));
+    // Nothing leaves the log: the content store is full.
+    let content = Disk::new(dir.path(), "content-0", 40);
+    let ballast = content.mounted.join("ballast");
+    let mut server = Server::with_limits(dir.path(), vec![Share::export()], "64Mi", "256Mi");
+    drop(fs::write(&ballast, vec![1; 64 << 20]));
+    let mut client = Client::mount(&server, "/export").expect("mount");
+    let root = client.root.clone();
+    let (large, small) = (Rng::new(1).bytes(32 * PIECE), Rng::new(2).bytes(300));
+    let file = client.create_new(&root, b"large").expect("create");
+    for (n, piece) in large.chunks(PIECE).enumerate() {
+        let offset = (n * PIECE) as u64;
+        client.write(&file, offset, piece, stable_how::UNSTABLE).expect("write");
+    }
+    let little = client.create_new(&root, b"small").expect("create");
+    client.write(&little, 0, &small, stable_how::FILE_SYNC).expect("write");
+    client.commit(&file).expect("commit");
+    // Right bytes or an error, however often the connection is lost on the way there.
+    let read = |file: &Handle, offset: usize, len: usize| -> Option<Vec<u8>> {
+        for _ in 0..20 {
+            let mut client = Client::mount(&server, "/export").expect("mount");
+            match client.read(file, offset as u64, u32::try_from(len).expect("small")) {
+                Ok((bytes, _)) => return Some(bytes),
+                Err(Fail::Status(status)) => {
+                    assert!(status == Status::NFS3ERR_IO, "{status:?}");
+                    return None;
+                }
+                Err(Fail::Lost(_)) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        panic!("no answer, ever");
+    };
+    // In the middle of a page of the file, so in one page of the disk, or two.
+    let bad = 5 * PIECE + 1500;
+    // A page that a process has mapped stays in memory, so what is to fail was not read before.
+    device.spoil(Some(&small[100..132]));
+    evict();
+    assert_eq!(read(&little, 0, 300), None);
+    device.spoil(Some(&large[bad..bad + 32]));
+    assert!(read(&little, 0, 300).expect("given again") == small);
+    evict();
+    let read_large = || {
+        let pieces = large.chunks(PIECE).enumerate();
+        let failed = pieces.filter(|(n, piece)| match read(&file, n * PIECE, PIECE) {
+            Some(bytes) => {
+                assert!(bytes == *piece, "piece {n}");
+                false
+            }
+            None => true,
+        });
+        failed.map(|(n, _)| n).collect::<Vec<_>>()
+    };
+    // The kernel reads some pages together, and then they fail together.
+    let failed = read_large();
+    assert!(failed.contains(&5) && failed.iter().all(|n| (4..7).contains(n)), "{failed:?}");
+    assert!(server.metric("dittofs_log_read_errors_total") > 1.0);
+    assert!(server.log_text().contains("the disk does not give the bytes"));
+    // Uploads of what the disk does not give wait for it, too.
+    fs::remove_file(&ballast).expect("ballast");
+    until("others are uploaded", || server.metric("dittofs_datapath_uploads_total") > 0.0);
+    assert!(read_large().contains(&5));
+    device.spoil(None);
+    assert_eq!(read_large(), [], "given again");
+    server.drop_cache();
+    assert!(client.read_all(&file).expect("read") == large);
+    assert!(client.read_all(&little).expect("read") == small);
+    server.assert_alive();
+    drop(server);
+    disk.unmount();
+}
+
+/// What no process has mapped goes from memory.
+fn evict() {
+    std::process::Command::new("sync").status().expect("sync");
+    fs::write("/proc/sys/vm/drop_caches", "3").expect("root");
 }

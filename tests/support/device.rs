@@ -46,6 +46,8 @@ struct State {
     /// What the live disk held when the recording began.
     base: Pages,
     events: Option<Vec<Event>>,
+    /// Pages that are not given: those that hold these bytes.
+    spoilt: Option<Vec<u8>>,
 }
 
 /// A recorded disk. Unmount what is on it before it is dropped.
@@ -75,6 +77,11 @@ impl Device {
     #[must_use]
     pub fn live(&self) -> PathBuf {
         self.dir.join("live")
+    }
+
+    /// Reads of pages that hold these bytes fail from now on; `None`: none do.
+    pub fn spoil(&self, pattern: Option<&[u8]>) {
+        locked(&self.state).spoilt = pattern.map(<[u8]>::to_vec);
     }
 
     /// Remembers from now on.
@@ -240,8 +247,15 @@ impl Filesystem for Served {
         reply: ReplyData,
     ) {
         let mut bytes = vec![0; size as usize];
-        locked(&self.0).disks[&inode.0].read(offset, &mut bytes);
-        reply.data(&bytes);
+        let state = locked(&self.0);
+        state.disks[&inode.0].read(offset, &mut bytes);
+        let spoilt = state.spoilt.as_ref();
+        let is_spoilt =
+            |pattern: &Vec<u8>| bytes.windows(pattern.len()).any(|part| part == pattern);
+        match spoilt.is_some_and(is_spoilt) {
+            true => reply.error(Errno::EIO),
+            false => reply.data(&bytes),
+        }
     }
 
     fn write(

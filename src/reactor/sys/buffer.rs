@@ -96,6 +96,10 @@ impl Gather {
         Self { parts, vectors, next: 0, _guard: Guard::new() }
     }
 
+    pub(crate) fn into_parts(self) -> Vec<Bytes> {
+        self.parts.clone()
+    }
+
     pub(crate) fn is_done(&self) -> bool {
         self.next == self.parts.len()
     }

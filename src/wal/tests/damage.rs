@@ -116,7 +116,7 @@ fn damage_to_what_was_synced_is_named() {
     for record in 0..10 {
         let mut damaged = image(2, 10, 12);
         let bytes = damaged.files().get_mut(&path("segment-00000")).expect("is there");
-        let header = RecordHeader::read(bytes, offset(record) as u64, 0);
+        let header = RecordHeader::read(&bytes[offset(record)..], offset(record) as u64, 0);
         assert!(header.is_err(), "the key is secret");
         let sequence = u64::from_le_bytes(
             bytes[offset(record) + 16..offset(record) + 24].try_into().expect("8 bytes"),
