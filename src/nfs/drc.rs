@@ -3,7 +3,8 @@
 //! A client that lost its connection sends again what was not answered, over another connection
 //! and perhaps to another reactor. Its second REMOVE must not find that nothing is there. So the
 //! replies of such calls are kept for a while, by client, transaction id, caller and arguments;
-//! bounded for each client and in all. It lives in memory: a restart forgets it.
+//! bounded for each client and in all; when there are too many, who has most loses first, so that
+//! nobody's are pushed out by another's. It lives in memory: a restart forgets it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -154,16 +155,22 @@ impl Shard {
         }
     }
 
-    /// Forgets the oldest beyond the bounds, the client's own first.
+    /// Forgets the oldest beyond the bounds: the client's own, or that of the client with the most.
     fn trim(&mut self, client: IpAddr, replies_max: usize) {
         let client_max = replies_max.div_ceil(2);
         if self.clients.get(&client).is_some_and(|count| *count > client_max) {
-            let oldest = self.finished.iter().position(|(_, key)| key.client == client);
-            self.forget(oldest.expect("a client that is counted has a reply"));
+            self.forget_oldest(client);
         }
         if self.finished.len() > replies_max {
-            self.forget(0);
+            let greediest = self.clients.iter().max_by_key(|(_, count)| **count);
+            let (&greediest, _) = greediest.expect("somebody has these replies");
+            self.forget_oldest(greediest);
         }
+    }
+
+    fn forget_oldest(&mut self, client: IpAddr) {
+        let oldest = self.finished.iter().position(|(_, key)| key.client == client);
+        self.forget(oldest.expect("a client that is counted has a reply"));
     }
 
     fn forget(&mut self, index: usize) {
@@ -274,7 +281,13 @@ mod tests {
         (0..20).for_each(|xid| run(&drc, key(2, xid), at(0)));
         assert_eq!((known(1).len(), known(2).len()), (5, 5), "one does not push out another");
         (0..5).for_each(|xid| run(&drc, key(3, xid), at(0)));
-        assert_eq!((known(1).len(), known(2).len(), known(3).len()), (0, 5, 5));
+        let each = [known(1).len(), known(2).len(), known(3).len()];
+        assert!(each.iter().sum::<usize>() == 10 && each.iter().all(|&len| len >= 3), "{each:?}");
+        // One with few loses nothing to those with many.
+        run(&drc, key(4, 77), at(0));
+        (20..60).for_each(|xid| run(&drc, key(1, xid), at(0)));
+        (20..60).for_each(|xid| run(&drc, key(2, xid), at(0)));
+        assert!(is_known(&drc, key(4, 77), at(0)));
         assert_eq!(drc.lock(0).finished.len(), 10);
         assert_eq!(drc.lock(0).calls.len(), 10);
     }
