@@ -45,12 +45,14 @@ impl Vfs {
             let (pre, post) = self.inner.payload.truncate(place, inode, size, grade).await?;
             wcc = Wcc { pre: Some(stripped.unwrap_or(pre.pre())), post: Some(post) };
         }
-        let change = resolve(target, set, reactor::clock::wall());
+        // One moment: what is set to now is as old as the change.
+        let now = reactor::clock::wall();
+        let change = resolve(target, set, now);
         if change == AttrChange::default() {
             return Ok(wcc);
         }
         let guard = guard.filter(|_| set.size.is_none());
-        let (pre, post) = submit(target, change, guard).await?;
+        let (pre, post) = submit(target, change, guard, now).await?;
         let pre = if set.size.is_some() { wcc.pre } else { Some(pre) };
         Ok(Wcc { pre, post: Some(post) })
     }
@@ -61,10 +63,11 @@ pub(crate) async fn submit(
     target: &Target<'_>,
     change: AttrChange,
     guard: Option<Time>,
+    now: Time,
 ) -> Result<(PreAttr, Attr), Error> {
     let inode = target.attr.inode;
     let data = target.meta().unflushed(inode);
-    let command = Command::SetAttr { inode, change, guard, now: reactor::clock::wall(), data };
+    let command = Command::SetAttr { inode, change, guard, now, data };
     let Outcome::Changed { pre, attr } = target.share.submit(command).await? else {
         unreachable!("the outcome of SetAttr");
     };

@@ -56,5 +56,5 @@ pub(crate) async fn strip_set_id(target: &Target<'_>) -> Result<Option<PreAttr>,
     }
     let mode = Some(permission::without_set_id(target.attr.mode));
     let change = AttrChange { mode, ..AttrChange::default() };
-    setattr::submit(target, change, None).await.map(|(pre, _)| Some(pre))
+    setattr::submit(target, change, None, reactor::clock::wall()).await.map(|(pre, _)| Some(pre))
 }
