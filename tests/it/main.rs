@@ -16,6 +16,7 @@ mod outage;
 mod packs;
 mod power;
 mod property;
+mod protocol;
 mod rebuild;
 mod remote;
 mod stop;

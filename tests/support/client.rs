@@ -85,6 +85,15 @@ impl Who {
         opaque_auth::auth_unix(&auth_unix { machinename, uid, gid, gids, ..auth_unix::default() })
     }
 
+    /// A bare connection to NFS.
+    ///
+    /// # Panics
+    /// When the server does not listen.
+    #[must_use]
+    pub fn dial(&self, server: &Server) -> TcpStream {
+        self.connect(server.nfs_port.number()).expect("it listens").0
+    }
+
     fn connect(&self, port: u16) -> Answer<Socket> {
         let ports = if self.is_privileged { 600..1024 } else { 0..1 };
         let mut tries = ports.map(|from| {
