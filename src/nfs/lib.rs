@@ -10,6 +10,7 @@ mod dispatch;
 mod door;
 mod drc;
 mod inbox;
+mod kept;
 mod link;
 pub mod metrics;
 mod mount;
@@ -32,6 +33,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::{SocketAddr, UdpSocket},
+    path::PathBuf,
     rc::Rc,
     sync::{
         Arc,
@@ -75,6 +77,8 @@ pub struct Config {
     pub portmapper: Option<u16>,
     /// Register with the system's rpcbind.
     pub registers: bool,
+    /// The file of who mounted what; `None`: a restart forgets it.
+    pub mounts: Option<PathBuf>,
     /// Which clients are told of a restart, and what happens after one.
     pub monitor: MonitorConfig,
     /// Most bytes of one RPC record; a longer one ends its connection.
@@ -101,6 +105,7 @@ impl Config {
             has_udp: true,
             portmapper: None,
             registers: false,
+            mounts: None,
             monitor: MonitorConfig::default(),
             record_bytes_max: RECORD_BYTES_MAX,
             in_flight_max: 256,
@@ -141,7 +146,7 @@ pub async fn serve_here(config: Config, vfs: Vfs, remotes: &[Remote]) -> io::Res
             replies_max: config.duplicates_max,
             age_max: config.duplicates_age,
         })),
-        mounts: Arc::default(),
+        mounts: Arc::new(mount::table::Table::open(config.mounts.clone())),
         registry: Arc::new(registry),
         manager: Manager::new(vfs.locks().clone(), monitor),
         metrics: remotes.iter().map(metrics).collect(),
@@ -263,6 +268,7 @@ impl Server {
             // A reactor that is gone took its connections along.
             forced += cut.await.unwrap_or_default();
         }
+        self.shared.mounts.save();
         info!(address = %self.address, forced, "stopped serving NFS");
         Stopped { forced, metrics: self.shared.snapshot() }
     }

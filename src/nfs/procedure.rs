@@ -34,8 +34,9 @@ impl Procedure {
                 v3::Procedure::from_number(number).map(Self::Nfs)
             }
             mount3::PROGRAM => {
-                within(mount3::VERSION, mount3::VERSION)?;
-                mount3::Procedure::from_number(number).map(Self::Mount)
+                let [low, high] = mount3::VERSIONS;
+                within(low, high)?;
+                mount3::Procedure::from_number(version, number).map(Self::Mount)
             }
             portmap::PROGRAM if registry.has_portmapper() => {
                 let [low, high] = portmap::VERSIONS;

@@ -28,6 +28,8 @@ use crate::{
 pub(crate) const LOCK_NAME: &str = "dittofs.lock";
 /// The file of the clients that may hold locks, in the same folder.
 const HOSTS_NAME: &str = "lock-hosts";
+/// The file of who mounted what, there too.
+const MOUNTS_NAME: &str = "mounts";
 /// How long a content store may take to answer at start. One that is away is no reason not to
 /// start: what is cached can be read, and writes go to the log.
 const PROBE_PATIENCE: Duration = Duration::from_secs(5);
@@ -188,6 +190,7 @@ fn nfs_config(config: &Config) -> nfs::Config {
         client_portmapper: usual.client_portmapper,
     };
     nfs::Config {
+        mounts: Some(config.cache.path.join(MOUNTS_NAME)),
         monitor,
         has_udp: config.nfs.udp,
         portmapper: portmapper.enabled.then_some(portmapper.port),

@@ -577,3 +577,130 @@ fn protocol_df() {
         }
     }
 }
+
+/// A call without a name, over UDP or TCP; what follows `accept_stat`, or that number.
+fn call_null(
+    at: std::net::SocketAddr,
+    is_udp: bool,
+    [program, version, procedure]: [u32; 3],
+    args: &[u8],
+) -> Result<Vec<u8>, u32> {
+    let words = [7, 0, 2, program, version, procedure, 0, 0, 0, 0];
+    let head: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_be_bytes()).collect();
+    let message = [&head[..], args].concat();
+    let patience = Some(std::time::Duration::from_secs(20));
+    let answer = if is_udp {
+        let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+        socket.set_read_timeout(patience).expect("a socket");
+        socket.send_to(&message, at).expect("sent");
+        let mut answer = vec![0; 65_536];
+        let (len, from) = socket.recv_from(&mut answer).expect("an answer");
+        assert_eq!(from, at, "from where it was sent to");
+        answer.truncate(len);
+        answer
+    } else {
+        let mut stream = TcpStream::connect(at).expect("it listens");
+        stream.set_read_timeout(patience).expect("a socket");
+        let len = u32::try_from(message.len()).expect("small") | 0x8000_0000;
+        ask(&mut stream, &[&len.to_be_bytes(), &message[..]].concat())
+    };
+    let word = |n: usize| u32::from_be_bytes(answer[4 * n..4 * n + 4].try_into().expect("four"));
+    assert_eq!((word(0), word(1), word(2), word(4)), (7, 1, 0, 0), "accepted");
+    if word(5) == 0 { Ok(answer[24..].to_vec()) } else { Err(word(5)) }
+}
+
+/// What clients do before they mount, which know no port: macOS, FreeBSD and Windows ask the
+/// portmapper, over UDP or TCP, for MOUNT over UDP or TCP, and begin with NULL; some `showmount`
+/// speak MOUNT version 1.
+#[test]
+fn protocol_how_other_clients_mount() {
+    if !tests::net::is_own("protocol::protocol_how_other_clients_mount") {
+        return;
+    }
+    const PORTMAP: u32 = 100_000;
+    const MOUNT: u32 = 100_005;
+    let dir = tempfile::tempdir().expect("folder");
+    let options = "squash: none, root_mode: 0777";
+    let share = Share { options: options.into(), ..Share::export() };
+    let mut server = Server::public(dir.path(), vec![share]);
+    let portmapper = (Ipv4Addr::LOCALHOST, 111).into();
+    let nfs_port = server.nfs_port.number();
+    let words =
+        |words: &[u32]| -> Vec<u8> { words.iter().flat_map(|word| word.to_be_bytes()).collect() };
+    let (tcp, udp) = (6, 17);
+    for is_udp in [true, false] {
+        assert_eq!(call_null(portmapper, is_udp, [PORTMAP, 2, 0], &[]), Ok(vec![]), "NULL");
+        for (program, version, protocol, port) in [
+            (NFS, 3, tcp, nfs_port),
+            (MOUNT, 3, tcp, nfs_port),
+            (MOUNT, 3, udp, nfs_port),
+            (MOUNT, 1, udp, nfs_port),
+            (NFS, 3, udp, 0),
+            (100_021, 4, udp, nfs_port),
+            (100_024, 1, tcp, nfs_port),
+            (100_011, 1, udp, 0),
+        ] {
+            let asked = words(&[program, version, protocol, 0]);
+            let got = call_null(portmapper, is_udp, [PORTMAP, 2, 3], &asked);
+            assert_eq!(got, Ok(words(&[port.into()])), "{program} {version} {protocol}");
+        }
+    }
+    let at = server.nfs_port.address();
+    let text = |text: &str| {
+        let len = u32::try_from(text.len()).expect("small");
+        let padding = vec![0; text.len().next_multiple_of(4) - text.len()];
+        [&len.to_be_bytes(), text.as_bytes(), &padding].concat()
+    };
+    let path = text("/export");
+    let one = words(&[1]);
+    let export_list = [&one[..], &path, &words(&[0, 0])].concat();
+    let mounts = |server: &Server| Who::user(0, 0).mounts(server).expect("it listens").dump();
+    let export = || ("127.0.0.1".to_owned(), "/export".to_owned());
+    for is_udp in [true, false] {
+        for version in [1, 2, 3] {
+            assert_eq!(call_null(at, is_udp, [MOUNT, version, 0], &[]), Ok(vec![]), "NULL");
+            assert_eq!(call_null(at, is_udp, [MOUNT, version, 5], &[]).as_ref(), Ok(&export_list));
+        }
+        // No handle of NFSv2, and no MOUNT of NFSv4.
+        assert_eq!(call_null(at, is_udp, [MOUNT, 1, 1], &path), Err(3), "PROC_UNAVAIL");
+        assert_eq!(call_null(at, is_udp, [MOUNT, 4, 0], &[]), Err(2), "PROG_MISMATCH");
+        let mounted = call_null(at, is_udp, [MOUNT, 3, 1], &path).expect("MNT");
+        assert_eq!((&mounted[..8], mounted.len()), (&words(&[0, 32])[..], 4 + 4 + 32 + 8));
+        assert_eq!(mounts(&server), [export()]);
+        // NFSv3 itself is TCP's; what probes for others is told so.
+        let null = call_null(at, false, [NFS, 3, 0], &[]);
+        assert_eq!(null, Ok(vec![]));
+        assert_eq!(call_null(at, false, [NFS, 2, 0], &[]), Err(2), "PROG_MISMATCH");
+        assert_eq!(call_null(at, false, [100_227, 3, 0], &[]), Err(1), "no NFS_ACL");
+        assert_eq!(call_null(at, is_udp, [MOUNT, 3, 3], &path), Ok(vec![]), "UMNT");
+        assert_eq!(mounts(&server), []);
+    }
+    // `showmount -a` knows after a restart who is there, and after a kill, soon after it mounted.
+    let from = |n| Who::at(Ipv4Addr::new(127, 0, 0, n));
+    let mount = |server: &Server, n| {
+        Client::mount_by(server, "/export", &from(n)).expect("mount");
+    };
+    mount(&server, 5);
+    mount(&server, 6);
+    server.restart();
+    let host = |n: u8| (format!("127.0.0.{n}"), "/export".to_owned());
+    assert_eq!(mounts(&server), [host(5), host(6)]);
+    from(5).mounts(&server).expect("it listens").umntall();
+    mount(&server, 7);
+    let file = dir.path().join("cache/mounts");
+    let begun = std::time::Instant::now();
+    let has = |text: &[u8], n: u8| text.windows(4).any(|window| window == [127, 0, 0, n]);
+    while !std::fs::read(&file).is_ok_and(|text| has(&text, 7) && !has(&text, 5)) {
+        assert!(begun.elapsed().as_secs() < 60, "it is not written down");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    server.kill9();
+    server.start();
+    assert_eq!(mounts(&server), [host(6), host(7)]);
+    // An empty folder and its two names, in as few bytes as a client may ask for.
+    let mut client = Client::mount(&server, "/export").expect("mount");
+    let root = client.root.clone();
+    let ok = page(&mut client, &root, 0, nfs3::cookieverf3::default(), 512).expect("a page");
+    let (listed, eof) = entries(ok);
+    assert!(eof && listed.len() == 2 && listed.iter().all(|(_, id, _)| *id != 0));
+}

@@ -1,5 +1,7 @@
 //! MNT (RFC 1813 appendix I, section 5.2.1): from a path to a handle.
 
+use std::sync::Arc;
+
 use vfs::{Caller, Mounted, Vfs};
 
 use super::table::Table;
@@ -10,7 +12,7 @@ use crate::{
 
 pub(crate) async fn run(
     vfs: &Vfs,
-    table: &Table,
+    table: &Arc<Table>,
     caller: &Caller,
     args: PathArgs<'_>,
 ) -> Result<MntDone, MntFailed> {

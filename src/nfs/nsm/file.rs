@@ -5,14 +5,14 @@ use std::{
     net::{IpAddr, Ipv6Addr},
 };
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
 use super::Host;
-use crate::wire::nsm::{Listener, Watch};
+use crate::{
+    kept::{self, Cursor, Unreadable, octets, put_bytes, put_len, put_u32},
+    wire::nsm::{Listener, Watch},
+};
 
 const MAGIC: [u8; 8] = *b"DFSHOSTS";
 const VERSION: u32 = 1;
-const HEADER_BYTES: usize = 24;
 /// Far more than the most hosts and watches with the longest names.
 pub(super) const BYTES_MAX: u64 = 4 << 20;
 
@@ -24,24 +24,6 @@ pub(super) struct Kept {
     /// Clients by their name in the lock table, which begins with their address.
     pub(super) hosts: BTreeMap<Vec<u8>, Host>,
     pub(super) watches: BTreeMap<Watch, [u8; 16]>,
-}
-
-/// Why a file cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unreadable {
-    /// Not what we wrote.
-    Damaged,
-    /// Of a version that this server does not know.
-    Version(u32),
-}
-
-impl std::fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Damaged => write!(f, "it is damaged"),
-            Self::Version(version) => write!(f, "it has format {version}, which is not known here"),
-        }
-    }
 }
 
 impl Kept {
@@ -63,30 +45,11 @@ impl Kept {
             }
             body.extend(private);
         }
-        let mut bytes = MAGIC.to_vec();
-        put_u32(&mut bytes, VERSION);
-        put_len(&mut bytes, body.len());
-        bytes.extend(xxh3_64_with_seed(&body, VERSION.into()).to_le_bytes());
-        bytes.extend(body);
-        bytes
+        kept::seal(MAGIC, VERSION, &body)
     }
 
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
-        let (header, body) = bytes.split_at_checked(HEADER_BYTES).ok_or(Unreadable::Damaged)?;
-        let mut header = Cursor(header);
-        if header.take(8) != Some(&MAGIC) {
-            return Err(Unreadable::Damaged);
-        }
-        let (version, len) = (header.u32(), header.u32());
-        match version {
-            Some(VERSION) => {}
-            Some(version) => return Err(Unreadable::Version(version)),
-            None => return Err(Unreadable::Damaged),
-        }
-        let sum = xxh3_64_with_seed(body, VERSION.into()).to_le_bytes();
-        if len.is_none_or(|len| len as usize != body.len()) || header.take(8) != Some(&sum) {
-            return Err(Unreadable::Damaged);
-        }
+        let body = kept::open(MAGIC, VERSION, bytes)?;
         Self::body(&mut Cursor(body)).ok_or(Unreadable::Damaged)
     }
 
@@ -109,45 +72,6 @@ impl Kept {
             kept.watches.insert(Watch { name, listener }, *body.take(16)?.first_chunk()?);
         }
         body.0.is_empty().then_some(kept)
-    }
-}
-
-pub(super) fn octets(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
-    }
-}
-
-fn put_u32(bytes: &mut Vec<u8>, value: u32) {
-    bytes.extend(value.to_le_bytes());
-}
-
-fn put_len(bytes: &mut Vec<u8>, len: usize) {
-    put_u32(bytes, u32::try_from(len).expect("bounded far below"));
-}
-
-fn put_bytes(bytes: &mut Vec<u8>, value: &[u8]) {
-    put_len(bytes, value.len());
-    bytes.extend(value);
-}
-
-struct Cursor<'a>(&'a [u8]);
-
-impl<'a> Cursor<'a> {
-    fn take(&mut self, len: usize) -> Option<&'a [u8]> {
-        let (head, rest) = self.0.split_at_checked(len)?;
-        self.0 = rest;
-        Some(head)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        Some(u32::from_le_bytes(*self.take(4)?.first_chunk()?))
-    }
-
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let len = self.u32()?;
-        self.take(usize::try_from(len).ok()?)
     }
 }
 

@@ -34,7 +34,7 @@ impl Registry {
             add(portmap::PROGRAM, &[4, 3, 2], portmapper, &[portmap::TCP, portmap::UDP]);
         }
         add(v3::PROGRAM, &[v3::VERSION], port, &[portmap::TCP]);
-        add(mount::PROGRAM, &[mount::VERSION], port, both);
+        add(mount::PROGRAM, &[3, 2, 1], port, both);
         add(nlm::PROGRAM, &[1, 3, 4], port, both);
         add(nsm::PROGRAM, &[nsm::VERSION], port, both);
         Self(all)

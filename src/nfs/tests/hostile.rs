@@ -35,13 +35,14 @@ fn what_is_not_served_is_refused_by_name() {
     let mut client = connect(world.address());
     let (nfs, mount) = (v3::PROGRAM, mount::PROGRAM);
     let sys = |body: &[u8]| call_as(1, nfs, 3, 0, 1, body, &[]);
-    let cases: [(&str, Vec<u8>, &[u32]); 12] = [
+    let cases: [(&str, Vec<u8>, &[u32]); 13] = [
         ("NFS NULL", call(1, nfs, 3, 0, &[]), &[1, 0, 0, 0, 0]),
         ("MOUNT NULL", call(1, mount, 3, 0, &[]), &[1, 0, 0, 0, 0]),
         ("rquota", call(1, 100_011, 1, 0, &[]), &[1, 0, 0, 0, 1]),
         ("NFS 2", call(1, nfs, 2, 0, &[]), &[1, 0, 0, 0, 2, 3, 3]),
         ("NFS 4", call(1, nfs, 4, 0, &[]), &[1, 0, 0, 0, 2, 3, 3]),
-        ("MOUNT 1", call(1, mount, 1, 0, &[]), &[1, 0, 0, 0, 2, 3, 3]),
+        ("MOUNT 4", call(1, mount, 4, 0, &[]), &[1, 0, 0, 0, 2, 1, 3]),
+        ("MNT of MOUNT 1", call(1, mount, 1, 1, &[]), &[1, 0, 0, 0, 3]),
         ("NFS 22", call(1, nfs, 3, 22, &[]), &[1, 0, 0, 0, 3]),
         ("MOUNT 6", call(1, mount, 3, 6, &[]), &[1, 0, 0, 0, 3]),
         ("GETATTR of nothing", call_sys(1, nfs, 1, &[]), &[1, 0, 0, 0, 4]),

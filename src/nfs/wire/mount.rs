@@ -1,4 +1,5 @@
-//! MOUNT version 3 (RFC 1813 appendix I).
+//! MOUNT version 3 (RFC 1813 appendix I), and of version 1 (RFC 1094 appendix A) and 2 what is the
+//! same.
 
 use super::{
     v3::HandleBytes,
@@ -7,8 +8,11 @@ use super::{
 
 /// The program's number.
 pub(crate) const PROGRAM: u32 = 100_005;
-/// The only version served.
-pub(crate) const VERSION: u32 = 3;
+/// The first and the last version that is served; below [`VERSION`] only what tells who mounted
+/// what and what could be: some showmount commands ask for no other.
+pub(crate) const VERSIONS: [u32; 2] = [1, VERSION];
+/// That whose handles are NFSv3's.
+const VERSION: u32 = 3;
 /// `MNTPATHLEN`.
 const PATH_BYTES_MAX: u32 = 1024;
 
@@ -34,9 +38,10 @@ impl Procedure {
         (Self::Export, "EXPORT"),
     ];
 
-    pub(crate) fn from_number(number: u32) -> Option<Self> {
+    pub(crate) fn from_number(version: u32, number: u32) -> Option<Self> {
         let index = usize::try_from(number).ok()?;
-        Self::ALL.get(index).map(|(procedure, _)| *procedure)
+        let found = Self::ALL.get(index).map(|(procedure, _)| *procedure);
+        found.filter(|procedure| version == VERSION || *procedure != Self::Mnt)
     }
 }
 
