@@ -36,6 +36,7 @@ const TRIES: &[Try] = &[
     ("rename to another link of the same file does nothing", rename_same),
     ("link counts names", link),
     ("unlinked while open", unlink_open),
+    ("programs are written, run and written again", programs),
     ("truncate never brings bytes back", truncate),
     ("sparse files", sparse),
     ("append", append),
@@ -185,6 +186,28 @@ fn unlink_open(dir: &Path) -> Tried {
     drop(file);
     fs::remove_file(&path)?;
     expect(names_in(dir)?.is_empty(), "nothing is left after the close")
+}
+
+/// No `ETXTBSY` where nobody runs the file any more, nor where nobody writes it any more.
+fn programs(dir: &Path) -> Tried {
+    let (path, other) = (dir.join("a"), dir.join("b"));
+    let run = |path: &Path| -> Tried {
+        let done = Command::new(path).arg("no such command").output()?;
+        let said = String::from_utf8_lossy(&done.stderr);
+        expect(said.contains("guest copy LIST DIR"), &format!("it ran: {said}"))
+    };
+    for _ in 0..3 {
+        fs::copy("/proc/self/exe", &path)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+        run(&path)?;
+        forget_cached()?;
+        run(&path)?;
+    }
+    fs::copy(&path, &other)?;
+    fs::rename(&other, &path)?;
+    run(&path)?;
+    fs::remove_file(&path)?;
+    expect(names_in(dir)?.is_empty(), "nothing is left")
 }
 
 fn truncate(dir: &Path) -> Tried {
