@@ -1,15 +1,16 @@
 //! What all threads of a store share, and the answers that may block: from the table and the names,
 //! else from the engine.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use vocab::{Attr, Cookie, Error, FileKind, InodeId, StoreId};
 
 use crate::{
-    DirPage,
+    DirEntry, DirPage,
     capture::Captures,
     engine::{Batch, Engine, Fault, Space, View, journal::Journal, lsm::Lsm, memory::Memory},
     key,
+    listings::{Listings, Page},
     names::{NAMES_MAX, Names},
     read,
     record::{FORMAT_VERSION, Format, Inode, Record},
@@ -20,6 +21,8 @@ use crate::{
 
 /// Tries to load an entry that the writer keeps changing, before it is answered without being kept.
 const LOADS_MAX: u32 = 4;
+/// Entries of a listing that room is made for at once.
+const ENTRIES_GUESS: usize = 1024;
 
 /// An open store without its threads.
 pub(crate) struct Core {
@@ -28,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) engine: Box<dyn Engine>,
     pub(crate) table: Table,
     pub(crate) names: Names,
+    pub(crate) listings: Listings,
     pub(crate) captures: Captures,
 }
 
@@ -46,6 +50,7 @@ impl Core {
             engine,
             table: Table::new(seed),
             names: Names::new(seed, NAMES_MAX),
+            listings: Listings::default(),
             captures: Captures::default(),
         })
     }
@@ -108,6 +113,25 @@ impl Core {
         if attr.kind == FileKind::Directory { Ok(attr) } else { Err(Error::NotDirectory) }
     }
 
+    /// A listing of what is in memory; `None` when some of it is not.
+    pub(crate) fn readdir_near(
+        &self,
+        dir: InodeId,
+        after: Cookie,
+        entries_max: usize,
+        with_attr: bool,
+    ) -> Option<DirPage> {
+        let page = |after| {
+            let change = self.table.peek(dir).ok_or(())?.change;
+            self.listings.find(dir, change, after).ok_or(())
+        };
+        let attr = |inode| match with_attr {
+            true => self.table.peek(inode).map(Some).ok_or(()),
+            false => Ok(None),
+        };
+        gather(after, entries_max, page, attr).ok()
+    }
+
     pub(crate) fn readdir(
         &self,
         dir: InodeId,
@@ -115,17 +139,48 @@ impl Core {
         entries_max: usize,
         with_attr: bool,
     ) -> Result<DirPage, Error> {
-        self.read(|view| {
-            read::readdir(view, dir, after, entries_max, |id| {
-                if !with_attr {
-                    return Ok(None);
-                }
-                if let Some(attr) = self.table.peek(id) {
-                    return Ok(Some(attr));
-                }
-                read::inode(view, id).map(|inode| Some(inode.attr()))
-            })
-        })
+        let attr = |inode| match with_attr.then(|| self.attr(inode)) {
+            // It has gone since, or the store is damaged: its name alone is told.
+            None | Some(Err(Error::Stale)) => Ok(None),
+            Some(found) => found.map(Some),
+        };
+        gather(after, entries_max, |after| self.page(dir, after), attr)
+    }
+
+    /// The part of a directory that follows a cookie.
+    fn page(&self, dir: InodeId, after: Cookie) -> Result<Arc<Page>, Error> {
+        let change = self.attr(dir)?.change;
+        if let Some(page) = self.listings.find(dir, change, after) {
+            return Ok(page);
+        }
+        let (change, page) = self.read(|view| read::readdir(view, dir, after))?;
+        let page = Arc::new(page);
+        self.listings.keep(dir, change, &page);
+        Ok(page)
+    }
+}
+
+/// Entries above a cookie, from as many pages as it takes.
+fn gather<E>(
+    mut after: Cookie,
+    entries_max: usize,
+    page: impl Fn(Cookie) -> Result<Arc<Page>, E>,
+    attr: impl Fn(InodeId) -> Result<Option<Attr>, E>,
+) -> Result<DirPage, E> {
+    let mut out =
+        DirPage { entries: Vec::with_capacity(entries_max.min(ENTRIES_GUESS)), end: false };
+    loop {
+        let page = page(after)?;
+        for (cookie, inode, name) in page.entries(after) {
+            if out.entries.len() == entries_max {
+                return Ok(out);
+            }
+            out.entries.push(DirEntry { name, inode, cookie, attr: attr(inode)? });
+            after = cookie;
+        }
+        if page.end {
+            return Ok(DirPage { end: true, ..out });
+        }
     }
 }
 

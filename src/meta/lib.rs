@@ -12,6 +12,7 @@ mod core;
 mod engine;
 mod export;
 mod key;
+mod listings;
 mod machine;
 mod names;
 mod read;
@@ -26,6 +27,7 @@ mod writer;
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
+use bytes::Bytes;
 use vocab::{
     Attr, BlockHash, BlockIndex, Cookie, Error, InodeId, PackId, Packed, Sequence, ShareId,
     StoreId, Time,
@@ -163,7 +165,7 @@ pub struct ShareRoot {
 #[derive(Clone, Debug)]
 pub struct DirEntry {
     /// Its name.
-    pub name: Box<[u8]>,
+    pub name: Bytes,
     /// Its inode.
     pub inode: InodeId,
     /// Where a listing resumes after it.
@@ -173,7 +175,7 @@ pub struct DirEntry {
 }
 
 /// Part of a listing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct DirPage {
     /// Entries in order of their cookies, without `.` and `..`.
     pub entries: Vec<DirEntry>,
@@ -299,6 +301,9 @@ impl Store {
         entries_max: usize,
         with_attr: bool,
     ) -> Result<DirPage, Error> {
+        if let Some(page) = self.core().readdir_near(dir, after, entries_max, with_attr) {
+            return Ok(page);
+        }
         let ask = move |core: &Core| core.readdir(dir, after, entries_max, with_attr);
         self.threads.ask(ask).await
     }

@@ -1,14 +1,15 @@
 //! Questions to the engine: each is answered from one view.
 
 use vocab::{
-    Attr, BlockHash, BlockIndex, Cookie, Error, FileKind, InodeId, PackId, Sequence, ShareId, Time,
+    BlockHash, BlockIndex, Cookie, Error, FileKind, InodeId, PackId, Sequence, ShareId, Time,
 };
 
 use crate::{
-    BlockEntry, Counted, DirEntry, DirPage, ShareRoot, Totals,
+    BlockEntry, Counted, ShareRoot, Totals,
     command::DataState,
     engine::{Space, View},
     key::{self, ContentId},
+    listings::{Draft, Page},
     record::{
         CookieEntry, Count, CountState, DirectoryBody, Inode, MapEntry, NameEntry, Number, Role,
         Share, ShareTotals,
@@ -37,26 +38,19 @@ pub(crate) fn lookup(view: &dyn View, dir: InodeId, name: &[u8]) -> Result<Optio
     }
 }
 
-pub(crate) fn readdir(
-    view: &dyn View,
-    dir: InodeId,
-    after: Cookie,
-    entries_max: usize,
-    mut attr: impl FnMut(InodeId) -> Result<Option<Attr>, Error>,
-) -> Result<DirPage, Error> {
-    directory(view, dir)?;
-    let mut page = DirPage { entries: Vec::new(), end: true };
+/// Entries above a cookie, and the directory's `change`.
+pub(crate) fn readdir(view: &dyn View, dir: InodeId, after: Cookie) -> Result<(u64, Page), Error> {
+    let found = inode(view, dir)?;
+    found.directory().ok_or(Error::NotDirectory)?;
+    let mut page = Draft::default();
+    let mut end = true;
     let (from, to) = key::cookies_after(dir, after);
     scan(view, Space::Cookies, (&from, &to), |key, entry: CookieEntry| {
-        page.end = page.entries.len() < entries_max;
-        if page.end {
-            let cookie = key::cookie_of(key).ok_or_else(|| broken("a short cookie key", &dir))?;
-            let CookieEntry { inode, name, .. } = entry;
-            page.entries.push(DirEntry { name, inode, cookie, attr: attr(inode)? });
-        }
-        Ok(page.end)
+        let cookie = key::cookie_of(key).ok_or_else(|| broken("a short cookie key", &dir))?;
+        end = page.push(cookie, entry.inode, &entry.name);
+        Ok(end)
     })?;
-    Ok(page)
+    Ok((found.attr().change, page.finish(after, end)))
 }
 
 pub(crate) fn parent(view: &dyn View, dir: InodeId) -> Result<InodeId, Error> {

@@ -42,6 +42,7 @@ mod suite;
 
 use std::{net::IpAddr, sync::Arc};
 
+use bytes::Bytes;
 use payload::Payload;
 use reactor::mailbox::Remote;
 use vocab::{Attr, Cookie, Credentials, InodeId, PreAttr, Time};
@@ -150,7 +151,7 @@ pub struct Made {
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// Its name.
-    pub name: Box<[u8]>,
+    pub name: Bytes,
     /// Its file id.
     pub inode: InodeId,
     /// Where a listing resumes after it.

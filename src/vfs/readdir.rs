@@ -1,5 +1,6 @@
 //! READDIR and READDIRPLUS: the entries of a directory, `.` and `..` first.
 
+use bytes::Bytes;
 use meta::DirEntry;
 use vocab::{Attr, Cookie, Error};
 
@@ -47,8 +48,8 @@ impl Vfs {
 /// The entries that no store holds. `..` of the share's root is the root: what is above it is
 /// nobody's business.
 async fn dots(dir: &Target<'_>, after: Cookie, with_found: bool) -> Result<Vec<Entry>, Error> {
-    let entry = |name: &[u8], attr: Attr, cookie| Entry {
-        name: name.into(),
+    let entry = |name: &'static [u8], attr: Attr, cookie| Entry {
+        name: Bytes::from_static(name),
         inode: attr.inode,
         cookie,
         found: with_found.then(|| dir.found(attr)),

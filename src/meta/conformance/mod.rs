@@ -57,7 +57,8 @@ conformance! {
         shares_do_not_mix, names_that_lead_nowhere_are_remembered_until_they_do;
     rename: a_name_moves, a_target_is_replaced, kinds_must_match,
         a_directory_takes_its_parent_along, never_below_itself, the_same_inode_is_left_alone;
-    readdir: pages_join_up, attributes_are_live, listings_survive_change;
+    readdir: pages_join_up, large_directories, attributes_are_live, listings_are_of_now,
+        listings_survive_change;
     data: the_log_leads_and_the_engine_follows, set_attr_takes_the_data_along,
         a_later_write_beats_an_explicit_mtime, a_guard_is_kept, commands_see_live_lengths,
         attributes_change_one_by_one, reads_touch_atime_by_relatime, a_late_flush_is_ignored,

@@ -30,6 +30,48 @@ pub(super) fn pages_join_up(f: &Fixture) {
     assert_eq!(error, Some(Error::NotDirectory));
 }
 
+/// Whatever the size of the pages asked for, and whichever are near already.
+pub(super) fn large_directories(f: &Fixture) {
+    let names: Vec<String> = (0..1300).map(|n| format!("{n}")).collect();
+    for name in &names {
+        f.file(f.root, name);
+    }
+    for max in [1300, 700, 512, 100] {
+        let mut after = Cookie(0);
+        let mut seen = Vec::new();
+        loop {
+            let page = wait(f.store.readdir(f.root, after, max, true)).expect("readdir");
+            assert!(page.entries.len() == max || page.end);
+            for entry in &page.entries {
+                assert_eq!(entry.attr.map(|attr| attr.inode), Some(entry.inode));
+                seen.push(String::from_utf8_lossy(&entry.name).into_owned());
+            }
+            if page.end {
+                break;
+            }
+            after = page.entries.last().expect("not empty").cookie;
+        }
+        assert_eq!(seen, names, "by {max}");
+    }
+}
+
+/// What was listed before a change is not listed after it.
+pub(super) fn listings_are_of_now(f: &Fixture) {
+    let list = || f.names(f.root);
+    f.file(f.root, "a");
+    f.file(f.root, "b");
+    assert_eq!(list(), ["a", "b"]);
+    f.remove(f.root, "a").expect("remove");
+    assert_eq!(list(), ["b"]);
+    f.file(f.root, "c");
+    assert_eq!(list(), ["b", "c"]);
+    f.rename((f.root, "b"), (f.root, "d")).expect("rename");
+    assert_eq!(list(), ["d", "c"]);
+    let dir = f.mkdir(f.root, "dir");
+    f.rename((f.root, "c"), (dir, "c")).expect("rename");
+    assert_eq!((list(), f.names(dir)), (vec!["d".into(), "dir".into()], vec!["c".into()]));
+}
+
 pub(super) fn attributes_are_live(f: &Fixture) {
     let (a, b) = (f.file(f.root, "a"), f.file(f.root, "b"));
     f.store.note_data(a, Sequence(1), SizeChange::AtLeast(77), f.now()).expect("noted");

@@ -429,7 +429,7 @@ fn results_of_what_makes_and_moves() {
 }
 
 fn listing(plus: bool) -> ListingDone {
-    let entry = |name: &[u8], cookie, found| Entry {
+    let entry = |name: &'static [u8], cookie, found| Entry {
         inode: InodeId(cookie),
         name: name.into(),
         cookie: Cookie(cookie),

@@ -1,5 +1,6 @@
 //! READDIR and READDIRPLUS (RFC 1813 sections 3.3.16 and 3.3.17), measured before they are written.
 
+use bytes::Bytes;
 use vocab::{Attr, Cookie, InodeId};
 
 use super::{HandleBytes, attr::POST_OP_ATTR_BYTES, handle};
@@ -39,7 +40,7 @@ pub(crate) struct ListingDone {
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) inode: InodeId,
-    pub(crate) name: Box<[u8]>,
+    pub(crate) name: Bytes,
     pub(crate) cookie: Cookie,
     /// Left out of a READDIR.
     pub(crate) found: Option<(HandleBytes, Attr)>,
