@@ -20,6 +20,10 @@ use vocab::{Error, FileId, SliceId, Time, Verifier};
 
 use crate::{Change, format::What, manifest::Manifest};
 
+/// Syncs at a time. A disk with a queue is done with two of them almost as soon as with one, and a
+/// record that just missed a sync does not wait until that is over.
+pub(crate) const SYNCS_MAX: usize = 2;
+
 /// A log while it is open.
 pub(crate) struct Log {
     /// Its own folder.
@@ -31,8 +35,10 @@ pub(crate) struct Log {
     pub(crate) manifest: Manifest,
     /// Woken when more is written or durable, when a spare is there, when a task ends, on failure.
     pub(crate) changed: Waiters,
-    /// One sync at a time: the kernel tells a failure to one caller only.
-    pub(crate) disk: Turns,
+    /// As many syncs at a time as a segment has been opened for.
+    pub(crate) syncs: Turns<SYNCS_MAX>,
+    /// One write of the manifest at a time, so that a later one is newer.
+    pub(crate) noters: Turns<1>,
     /// Dropped last, when no task uses the files any more.
     pub(crate) _lock: Lock,
 }
@@ -86,7 +92,9 @@ pub(crate) struct State {
     pub(crate) segments_limit: usize,
 
     pub(crate) flushing: bool,
-    pub(crate) syncing: bool,
+    /// Tasks that sync, and what is under way, in the order of its begin.
+    pub(crate) syncing: usize,
+    pub(crate) under_way: VecDeque<Sync>,
     pub(crate) preparing: bool,
     pub(crate) growing: bool,
     /// The manifest is being written to note what is durable; or will be looked at for that.
@@ -97,11 +105,23 @@ pub(crate) struct State {
     pub(crate) failed: bool,
 }
 
+/// A sync of all that was written when it began.
+pub(crate) struct Sync {
+    /// The last record that it covers.
+    pub(crate) through: u64,
+    /// Bytes written up to there.
+    pub(crate) bytes: u64,
+    pub(crate) is_done: bool,
+}
+
 /// A file of the log.
 pub(crate) struct Segment {
     pub(crate) number: u32,
     pub(crate) generation: Cell<u64>,
     pub(crate) file: File,
+    /// The file, opened anew for each sync that may run: the kernel tells a failure to each
+    /// opening once, and so to only one of two syncs that share one.
+    pub(crate) syncs: [File; SYNCS_MAX],
     pub(crate) map: Map,
 }
 
@@ -202,7 +222,7 @@ impl Log {
         self.state.borrow_mut().closing = true;
         self.changed.wake();
         self.until(|state| {
-            let writing = state.flushing || state.syncing || state.noting;
+            let writing = state.flushing || state.syncing > 0 || state.noting;
             (!writing && !state.preparing && !state.growing).then_some(())
         })
         .await;
@@ -213,14 +233,14 @@ impl Log {
         self.changed.until(|| answer(&self.state.borrow())).await
     }
 
-    /// Syncs segments, one after another and one caller at a time. A failure is final.
+    /// Syncs segments, one after another. A failure is final.
     pub(crate) async fn sync_segments(&self, segments: &[Rc<Segment>]) -> Result<(), Error> {
-        let _turn = self.disk.wait().await;
+        let turn = self.syncs.wait().await;
         for segment in segments {
             if self.state.borrow().failed {
                 return Err(Error::SyncFailed);
             }
-            if let Err(cause) = segment.file.sync_data().await {
+            if let Err(cause) = segment.syncs[turn.place].sync_data().await {
                 self.fail(&format!("a sync of {}", segment_name(segment.number)), &cause);
                 return Err(Error::SyncFailed);
             }
@@ -283,27 +303,36 @@ impl Waiters {
     }
 }
 
-/// Lets one task through at a time.
-#[derive(Default)]
-pub(crate) struct Turns {
-    taken: Cell<bool>,
+/// Lets so many tasks through at a time.
+pub(crate) struct Turns<const N: usize> {
+    taken: [Cell<bool>; N],
     waiters: Waiters,
 }
 
 /// The turn of a task, until it is dropped.
-pub(crate) struct Turn<'a>(&'a Turns);
+pub(crate) struct Turn<'a, const N: usize> {
+    turns: &'a Turns<N>,
+    /// Which of them; nobody else has it.
+    pub(crate) place: usize,
+}
 
-impl Turns {
-    pub(crate) async fn wait(&self) -> Turn<'_> {
-        self.waiters.until(|| (!self.taken.replace(true)).then_some(())).await;
-        Turn(self)
+impl<const N: usize> Default for Turns<N> {
+    fn default() -> Self {
+        Self { taken: [const { Cell::new(false) }; N], waiters: Waiters::default() }
     }
 }
 
-impl Drop for Turn<'_> {
+impl<const N: usize> Turns<N> {
+    pub(crate) async fn wait(&self) -> Turn<'_, N> {
+        let free = || self.taken.iter().position(|taken| !taken.replace(true));
+        Turn { turns: self, place: self.waiters.until(free).await }
+    }
+}
+
+impl<const N: usize> Drop for Turn<'_, N> {
     fn drop(&mut self) {
-        self.0.taken.set(false);
-        self.0.waiters.wake();
+        self.turns.taken[self.place].set(false);
+        self.turns.waiters.wake();
     }
 }
 

@@ -158,7 +158,8 @@ async fn start(config: &Config, parts: Parts) -> Result<Rc<Log>, String> {
         segments_max: segments_limit,
         segments_limit,
         flushing: false,
-        syncing: false,
+        syncing: 0,
+        under_way: VecDeque::new(),
         preparing: false,
         growing: false,
         noting: false,
@@ -174,7 +175,8 @@ async fn start(config: &Config, parts: Parts) -> Result<Rc<Log>, String> {
         state: RefCell::new(state),
         manifest,
         changed: Waiters::default(),
-        disk: Turns::default(),
+        syncs: Turns::default(),
+        noters: Turns::default(),
         _lock: lock,
     }))
 }
@@ -257,7 +259,7 @@ fn open_files(
         }
         let file = File::open(&path, false).map_err(|error| at(&path, &error))?;
         if file.len().map_err(|error| at(&path, &error))? == segment_bytes {
-            let segment = segments::segment(file, number, segment_bytes);
+            let segment = segments::segment(&path, file, number, segment_bytes);
             files.push(Rc::new(segment.map_err(|error| at(&path, &error))?));
         } else if Some(number) != last {
             return Err(format!(

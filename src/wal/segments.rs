@@ -16,7 +16,7 @@ use vocab::Error;
 use crate::{
     append::payload_bytes_max,
     format::{Entry, SEGMENT_HEADER_BYTES, STATE_CLOSED, STATE_OPEN, record_bytes},
-    log::{Log, Segment, State, segment_name},
+    log::{Log, SYNCS_MAX, Segment, State, segment_name},
 };
 
 /// Segments that may be given to records before they are current: bounds what waits in memory.
@@ -78,13 +78,24 @@ pub(crate) async fn make(
     number: u32,
     bytes: u64,
 ) -> std::io::Result<Segment> {
-    let file = File::create_zeroed(&log_dir.join(segment_name(number)), bytes).await?;
-    segment(file, number, bytes)
+    let path = log_dir.join(segment_name(number));
+    let file = File::create_zeroed(&path, bytes).await?;
+    segment(&path, file, number, bytes)
 }
 
-pub(crate) fn segment(file: File, number: u32, bytes: u64) -> std::io::Result<Segment> {
+pub(crate) fn segment(
+    path: &std::path::Path,
+    file: File,
+    number: u32,
+    bytes: u64,
+) -> std::io::Result<Segment> {
     let map = file.map(usize::try_from(bytes).expect("a segment fits the address space"))?;
-    Ok(Segment { number, generation: Cell::new(0), file, map })
+    let mut syncs = [const { None }; SYNCS_MAX];
+    for one in &mut syncs {
+        *one = Some(File::open(path, false)?);
+    }
+    let syncs = syncs.map(|one| one.expect("just opened"));
+    Ok(Segment { number, generation: Cell::new(0), file, syncs, map })
 }
 
 /// The manifest's entry of a segment.
@@ -267,7 +278,7 @@ async fn note(log: Weak<Log>) {
             state.noting = true;
         }
         {
-            let _turn = log.disk.wait().await;
+            let _turn = log.noters.wait().await;
             // Without a spare one is being made, or waited for; it will be listed.
             let spare = log.state.borrow().spare.clone();
             if let Some(spare) = spare {
@@ -281,7 +292,7 @@ async fn note(log: Weak<Log>) {
 }
 
 async fn write_manifest(log: &Log, spare: Option<&Segment>) -> Result<(), Error> {
-    let _turn = log.disk.wait().await;
+    let _turn = log.noters.wait().await;
     write_listed(log, spare).await
 }
 
