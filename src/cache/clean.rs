@@ -8,6 +8,10 @@
 //! again there reaches the main queue, and a list of ghosts lets in at once what came back soon.
 //! A backup that reads everything once then passes through a tenth of the memory and leaves the
 //! rest alone; LRU would lose it all. And a hit only raises a counter: no list is relinked.
+//!
+//! A frame may be lent: part of a larger buffer that stays as long as one of its frames. What was
+//! entered together leaves the small queue together, so such buffers go soon; a frame that outlives
+//! the small queue is copied, and keeps nothing but itself.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -50,11 +54,20 @@ struct Entry {
     bytes: Bytes,
     hits: u8,
     in_main: bool,
+    is_lent: bool,
 }
 
 impl Entry {
     fn is_hollow(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// From here on it may stay for long.
+    fn settle(&mut self) {
+        self.in_main = true;
+        if std::mem::take(&mut self.is_lent) {
+            self.bytes = Bytes::copy_from_slice(&self.bytes);
+        }
     }
 }
 
@@ -100,9 +113,20 @@ impl Clean {
         }
     }
 
-    /// Enters a frame, and evicts until the budget holds. One that is there stays as it is.
+    /// Enters a frame that has memory of its own, and evicts until the budget holds. One that is
+    /// there stays as it is.
     pub fn insert(&mut self, key: FrameKey, bytes: Bytes) {
-        let weight = weigh(&bytes);
+        self.take(key, Entry { bytes, hits: 0, in_main: false, is_lent: false });
+    }
+
+    /// As [`Clean::insert`], for a frame in a buffer that it shares with the frames before and
+    /// after it.
+    pub fn lend(&mut self, key: FrameKey, bytes: Bytes) {
+        self.take(key, Entry { bytes, hits: 0, in_main: false, is_lent: true });
+    }
+
+    fn take(&mut self, key: FrameKey, new: Entry) {
+        let weight = weigh(&new.bytes);
         if weight > self.bytes_max || self.contains(&key) {
             return;
         }
@@ -110,14 +134,16 @@ impl Clean {
             self.evict();
         }
         if let Some(hollow) = self.entries.get_mut(&key) {
-            let len = bytes.len() as u64;
+            let len = new.bytes.len() as u64;
             self.bytes += len;
-            if !hollow.in_main {
+            (hollow.bytes, hollow.is_lent) = (new.bytes, new.is_lent);
+            if hollow.in_main {
+                hollow.settle();
+            } else {
                 self.small_bytes += len;
             }
-            hollow.bytes = bytes;
         } else {
-            self.enter(key, bytes);
+            self.enter(key, new);
         }
         // As many ghosts as entries: what returns within one turnover of the table is let in.
         while self.ghosts.len() > self.entries.len() {
@@ -143,17 +169,17 @@ impl Clean {
         self.bytes_max
     }
 
-    fn enter(&mut self, key: FrameKey, bytes: Bytes) {
-        let weight = weigh(&bytes);
-        let in_main = self.ghost_keys.remove(&key);
-        if in_main {
+    fn enter(&mut self, key: FrameKey, mut new: Entry) {
+        let weight = weigh(&new.bytes);
+        if self.ghost_keys.remove(&key) {
+            new.settle();
             self.main.push_back(key);
         } else {
             self.small.push_back(key);
             self.small_bytes += weight;
         }
         self.bytes += weight;
-        self.entries.insert(key, Entry { bytes, hits: 0, in_main });
+        self.entries.insert(key, new);
     }
 
     /// Takes one entry out, or moves one on.
@@ -171,7 +197,7 @@ impl Clean {
         self.small_bytes -= weigh(&entry.bytes);
         if entry.hits > 0 {
             entry.hits = 0;
-            entry.in_main = true;
+            entry.settle();
             self.main.push_back(key);
             return;
         }
@@ -256,7 +282,8 @@ mod tests {
                 clean.release(&key);
                 assert!(clean.get(&key).is_none() && !clean.contains(&key), "seed {seed}");
             } else {
-                clean.insert(key, frame(usize::try_from(1 + rng.below(4096)).unwrap()));
+                let enter = if rng.one_in(2) { Clean::insert } else { Clean::lend };
+                enter(&mut clean, key, frame(usize::try_from(1 + rng.below(4096)).unwrap()));
             }
             let weight: u64 = clean.entries.values().map(|entry| weigh(&entry.bytes)).sum();
             assert_eq!(weight, clean.bytes(), "seed {seed}");
@@ -303,6 +330,20 @@ mod tests {
         assert!(clean.contains(&key(2)) && clean.contains(&key(3)), "nothing had to go");
         clean.insert(key(1), frame(100));
         assert_eq!(clean.get(&key(1)).map(Bytes::len), Some(100));
+    }
+
+    #[test]
+    fn a_lent_buffer_goes_though_one_of_its_frames_is_read_again_and_again() {
+        let mut clean = Clean::new(100_000);
+        let buffer = frame(64 * 1000);
+        for n in 0..64 {
+            clean.lend(key(n), buffer.slice_ref(&buffer[..1000]));
+        }
+        for n in 64..2000 {
+            clean.insert(key(n), frame(1000));
+            assert!(clean.get(&key(7)).is_some(), "{n}");
+        }
+        assert!(buffer.is_unique());
     }
 
     #[test]

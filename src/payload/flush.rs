@@ -11,8 +11,9 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
+use blocks::Frames;
 use cache::{
-    clean::FrameKey,
+    clean::{Clean, FrameKey},
     dirty::{BlockState, Snapshot},
 };
 use meta::{
@@ -445,8 +446,10 @@ impl State {
         since: Time,
     ) {
         if let Some(entry) = stored.entry {
-            for (frame, bytes) in (0..).zip(stored.frames) {
-                self.clean.insert(FrameKey { hash: entry.hash, frame }, bytes);
+            let Frames { frames, are_lent } = stored.frames;
+            let enter = if are_lent { Clean::lend } else { Clean::insert };
+            for (frame, bytes) in (0..).zip(frames) {
+                enter(&mut self.clean, FrameKey { hash: entry.hash, frame }, bytes);
             }
         }
         let Some(file) = self.files.get_mut(&id) else { return };
