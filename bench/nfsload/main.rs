@@ -62,9 +62,9 @@ struct Arguments {
     /// Size of each data file in MiB.
     #[arg(long, default_value_t = 256)]
     file_mib: u64,
-    /// Files in the directory of `mix` (at most 1000), `readdir` and `remove`.
-    #[arg(long, default_value_t = 50_000)]
-    files: u32,
+    /// Files in the directory; by default the workload's own.
+    #[arg(long)]
+    files: Option<u32>,
     /// The server's process: its CPU time is shown for each operation.
     #[arg(long)]
     pid: Option<u32>,
@@ -128,7 +128,7 @@ fn run(arguments: &Arguments, kind: &Kind) -> Result<(Stats, Meter), Error> {
         lanes: connections * depth,
         limit: Duration::from_secs_f64(arguments.seconds),
         file_bytes: arguments.file_mib * 1024 * 1024,
-        files: arguments.files,
+        files: arguments.files.unwrap_or(kind.files),
         seed,
     };
     let stats = kind.run(&mut setting)?;

@@ -43,6 +43,8 @@ pub(crate) struct Kind {
     pub(crate) what: &'static str,
     pub(crate) connections: usize,
     pub(crate) depth: usize,
+    /// Files in its directory.
+    pub(crate) files: u32,
     run: fn(&mut Setting<'_>) -> Result<Stats, Error>,
 }
 
@@ -56,6 +58,7 @@ pub(crate) const KINDS: &[Kind] = &[
         what: "GETATTR 50 %, LOOKUP 30 %, ACCESS 20 % over a directory of files",
         connections: 4,
         depth: 16,
+        files: 1000,
         run: mix,
     },
     Kind {
@@ -63,6 +66,7 @@ pub(crate) const KINDS: &[Kind] = &[
         what: "4 KiB random READ of a file that was just written",
         connections: 4,
         depth: 16,
+        files: 0,
         run: |setting| read(setting, 4 * KIB, true),
     },
     Kind {
@@ -70,6 +74,7 @@ pub(crate) const KINDS: &[Kind] = &[
         what: "1 MiB sequential READ, a file for each connection",
         connections: 2,
         depth: 4,
+        files: 0,
         run: |setting| read(setting, MIB, false),
     },
     Kind {
@@ -77,6 +82,7 @@ pub(crate) const KINDS: &[Kind] = &[
         what: "1 MiB sequential UNSTABLE WRITE, COMMIT every 64 MiB, a file for each connection",
         connections: 2,
         depth: 4,
+        files: 0,
         run: |setting| {
             let every = Some(64);
             write(setting, Write::sequential(MIB, every))
@@ -87,6 +93,7 @@ pub(crate) const KINDS: &[Kind] = &[
         what: "4 KiB random UNSTABLE WRITE over a written file, COMMIT every 256",
         connections: 4,
         depth: 16,
+        files: 0,
         run: |setting| {
             let every = Some(256);
             write(setting, Write::random(4 * KIB, Stable::Unstable, every))
@@ -97,6 +104,7 @@ pub(crate) const KINDS: &[Kind] = &[
         what: "64 KiB random FILE_SYNC WRITE over a written file",
         connections: 4,
         depth: 4,
+        files: 0,
         run: |setting| write(setting, Write::random(64 * KIB, Stable::FileSync, None)),
     },
     Kind {
@@ -104,6 +112,7 @@ pub(crate) const KINDS: &[Kind] = &[
         what: "CREATE, WRITE 4 KiB and COMMIT of new files, as one operation",
         connections: 4,
         depth: 16,
+        files: 0,
         run: create,
     },
     Kind {
@@ -111,6 +120,7 @@ pub(crate) const KINDS: &[Kind] = &[
         what: "READDIRPLUS through a large directory; an operation is an entry, latency a call's",
         connections: 1,
         depth: 1,
+        files: 50_000,
         run: read_dir,
     },
     Kind {
@@ -118,6 +128,7 @@ pub(crate) const KINDS: &[Kind] = &[
         what: "REMOVE of files until none is left or time is over",
         connections: 4,
         depth: 16,
+        files: 50_000,
         run: remove,
     },
 ];
@@ -203,7 +214,7 @@ fn write(setting: &mut Setting<'_>, mut writes: Write) -> Result<Stats, Error> {
 }
 
 fn mix(setting: &mut Setting<'_>) -> Result<Stats, Error> {
-    let files = make_files(setting, setting.files.min(1000))?;
+    let files = make_files(setting, setting.files)?;
     let mut mix = Mix::new(setting.dir.clone(), files, setting.seed);
     measure_steady(setting, &mut mix)
 }
