@@ -48,6 +48,12 @@ class Server:
                         sys.exit(f"compare: no server:\n{self.log.read_text()}")
                     time.sleep(0.05)
 
+    def rss_mib(self):
+        for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+        return 0
+
     def stop(self):
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
