@@ -2,7 +2,7 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use zerocopy::{
-    FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
+    FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned,
     little_endian::{I64, U16, U32, U64},
 };
 
@@ -159,6 +159,19 @@ impl RecordHeader {
         }
     }
 
+    /// The header of a record that changes this, as far as that goes.
+    pub(crate) fn of(what: What) -> Self {
+        Self {
+            kind: what.kind.into(),
+            payload_bytes: what.payload_bytes.into(),
+            store: what.store.into(),
+            inode: what.inode.into(),
+            offset: what.offset.into(),
+            payload_xxh3: what.payload_xxh3.into(),
+            ..Self::new_zeroed()
+        }
+    }
+
     /// What it says of its own record.
     pub(crate) fn what(&self) -> What {
         What {
@@ -261,7 +274,6 @@ fn checksum<T: IntoBytes + Immutable>(header: &T, key: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use zerocopy::FromZeros;
 
     use super::*;
 

@@ -11,12 +11,15 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use reactor::{
     clock,
     file::{self, File, Lock},
     rng,
 };
 use vocab::{SliceId, Verifier};
+
+use zerocopy::IntoBytes;
 
 use crate::{
     Config, Recovered,
@@ -27,7 +30,7 @@ use crate::{
     log::{Closed, Log, Segment, State, Turns, Waiters, segment_name},
     manifest::{Listed, Manifest, Unreadable},
     quarantine, segments,
-    walk::{Extent, Walk},
+    walk::{Extent, Healed, Walk},
 };
 
 /// How long an owner that is just going away is waited for: so many times so long.
@@ -68,13 +71,14 @@ pub(crate) async fn open(
         let done = quarantine::keep(&dir, config.slice, manifest.key, lost).await;
         done.map_err(|error| at(&dir, &error))?;
     }
-    if walk.healed > 0 {
+    if !walk.healed.is_empty() {
         trace::warn!(
             "{}: {} records have damaged headers; the headers after them name them, nothing is \
              lost",
             dir.display(),
-            walk.healed
+            walk.healed.len()
         );
+        heal(&walk.healed, manifest.key).await.map_err(|error| at(&dir, &error))?;
     }
     for (segment, extent) in open {
         if let Some(Extent { first, last, end, durable }) = extent {
@@ -89,12 +93,23 @@ pub(crate) async fn open(
     let recovered = Recovered {
         records: walk.records,
         torn_bytes: walk.torn_bytes,
-        damaged: walk.healed + lost,
+        damaged: walk.healed.len() as u64 + lost,
     };
     let parts = Parts { dir, lock, manifest, closed, free: files, sequence_next };
     let log = start(config, parts).await?;
     segments::prepare_soon(&log);
     Ok((log, recovered))
+}
+
+/// Writes sound headers in the place of damaged ones. The header behind one may be cut, and then
+/// nothing would name its record at the next start.
+async fn heal(healed: &[Healed], key: u64) -> std::io::Result<()> {
+    for Healed { segment, offset, header } in healed {
+        let bytes = Bytes::copy_from_slice(header.seal(key, *offset).as_bytes());
+        segment.file.write_all_at(&[bytes], *offset).await?;
+        segment.file.sync_data().await?;
+    }
+    Ok(())
 }
 
 /// What a log is made of.

@@ -59,6 +59,7 @@ pub(crate) enum Item {
 /// A record that is named.
 pub(crate) struct Link {
     pub(crate) found: Found,
+    pub(crate) what: What,
     pub(crate) offset: u64,
     pub(crate) bytes: u64,
     /// Its own header is damaged: it is known from the one behind it.
@@ -287,6 +288,7 @@ impl Scan<'_> {
         let file = FileId { store: StoreId(what.store), inode: InodeId(what.inode) };
         Link {
             found: Found { sequence: Sequence(sequence), file, time, change, pin, unchecked },
+            what,
             offset,
             bytes: record_bytes(payload_bytes as u64),
             is_healed: false,

@@ -9,7 +9,7 @@ use vocab::{SliceId, Time};
 
 use crate::{
     Found,
-    format::{Entry, SEGMENT_HEADER_BYTES, STATE_OPEN, SegmentHeader},
+    format::{Entry, RecordHeader, SEGMENT_HEADER_BYTES, STATE_OPEN, SegmentHeader, What},
     log::{Segment, segment_name},
     manifest::{Listed, Manifest},
     recover::entries,
@@ -25,12 +25,22 @@ pub(crate) struct Walk<'a> {
     /// Records that had been synced and that nothing names.
     pub(crate) lost: Vec<Lost>,
     /// Records whose headers are damaged, and that others name.
-    pub(crate) healed: u64,
+    pub(crate) healed: Vec<Healed>,
+    /// What the last record changed.
+    before: What,
     /// The largest sequence seen, counted or not.
     pub(crate) seen: u64,
     pub(crate) torn_bytes: u64,
     /// Why it is not known where the log ends: its disk fails.
     pub(crate) unreadable: Option<String>,
+}
+
+/// A record whose header is damaged.
+pub(crate) struct Healed {
+    pub(crate) segment: Rc<Segment>,
+    pub(crate) offset: u64,
+    /// A sound one, but for its checksum.
+    pub(crate) header: RecordHeader,
 }
 
 /// Records that had been synced and are gone: which files they changed is not known.
@@ -72,7 +82,8 @@ impl<'a> Walk<'a> {
             first_open: first_open.map(|entry| entry.first.get()),
             records: Vec::new(),
             lost: Vec::new(),
-            healed: 0,
+            healed: Vec::new(),
+            before: What::default(),
             seen: 0,
             torn_bytes: 0,
         }
@@ -141,7 +152,7 @@ impl<'a> Walk<'a> {
                 one.durable = if is_durable { range.end } else { one.durable };
                 cut |= one.last < last;
                 match item {
-                    Item::Record(link) => self.take(link, is_durable),
+                    Item::Record(link) => self.take(&segment, link, is_durable),
                     Item::Gap(gap) => self.lose(&segment, Gap { last: one.last, ..gap }),
                 }
             }
@@ -152,9 +163,22 @@ impl<'a> Walk<'a> {
         extents
     }
 
-    fn take(&mut self, link: Link, is_durable: bool) {
+    fn take(&mut self, segment: &Rc<Segment>, link: Link, is_durable: bool) {
+        let before = std::mem::replace(&mut self.before, link.what);
         let mut found = link.found;
-        self.healed += u64::from(link.is_healed);
+        if link.is_healed {
+            let header = RecordHeader {
+                slice: self.scan.slice.0.into(),
+                sequence: found.sequence.0.into(),
+                seconds: found.time.seconds.into(),
+                nanos: found.time.nanos.into(),
+                synced_through: self.scan.synced_through.into(),
+                generation: segment.generation.get().into(),
+                ..RecordHeader::of(link.what)
+            };
+            let (segment, header) = (Rc::clone(segment), header.after(before));
+            self.healed.push(Healed { segment, offset: link.offset, header });
+        }
         if !is_durable {
             found.unchecked = None;
         }
@@ -165,6 +189,7 @@ impl<'a> Walk<'a> {
     }
 
     fn lose(&mut self, segment: &Rc<Segment>, gap: Gap) {
+        self.before = What::default();
         if !gap.is_accepted {
             let times = (self.records.last().map(|found| found.time), None);
             self.lost.push(Lost { segment: Rc::clone(segment), gap, times });

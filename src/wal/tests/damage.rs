@@ -111,6 +111,19 @@ fn a_torn_tail_is_cut_for_ever() {
 }
 
 #[test]
+fn a_record_that_only_the_torn_one_behind_it_names_is_kept_for_ever() {
+    // The 12th has no header. The 13th names it, but is torn itself.
+    let mut torn = image(1, 5, 20);
+    flip(&mut torn, "segment-00000", offset(12) + 20);
+    flip(&mut torn, "segment-00000", offset(13) + 300);
+    let (found, mut after) = reopen(torn);
+    let records: Vec<u8> = (0..13).collect();
+    assert_eq!(found.expect("opens").0, records);
+    flip(&mut after, "segment-00000", offset(13) + 20);
+    assert_eq!(reopen(after).0, Ok((records, 0)));
+}
+
+#[test]
 fn damage_to_what_was_synced_is_named() {
     // The records from 10 on say that 0 to 9 are synced.
     for record in 0..10 {
