@@ -12,6 +12,9 @@
 //! A frame may be lent: part of a larger buffer that stays as long as one of its frames. What was
 //! entered together leaves the small queue together, so such buffers go soon; a frame that outlives
 //! the small queue is copied, and keeps nothing but itself.
+//!
+//! A third queue has frames that are pinned: at most half of the budget, evicted by nobody. Beyond
+//! that the oldest ones become like others.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -42,10 +45,29 @@ pub struct Clean {
     bytes: u64,
     small_bytes: u64,
     entries: HashMap<FrameKey, Entry, ByContent>,
-    small: VecDeque<FrameKey>,
-    main: VecDeque<FrameKey>,
+    pinned_bytes: u64,
+    small: VecDeque<Place>,
+    main: VecDeque<Place>,
+    pinned: VecDeque<Place>,
+    /// Of the last place that was given.
+    ticket: u64,
+    unpinned: u64,
     ghosts: VecDeque<FrameKey>,
     ghost_keys: HashSet<FrameKey, ByContent>,
+}
+
+/// In a queue. Left behind when the entry went to another one: then the entry has another ticket.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    key: FrameKey,
+    ticket: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Queue {
+    Small,
+    Main,
+    Pinned,
 }
 
 #[derive(Debug)]
@@ -53,7 +75,8 @@ struct Entry {
     /// Empty: released.
     bytes: Bytes,
     hits: u8,
-    in_main: bool,
+    queue: Queue,
+    ticket: u64,
     is_lent: bool,
 }
 
@@ -62,9 +85,12 @@ impl Entry {
         self.bytes.is_empty()
     }
 
+    fn new(bytes: Bytes, is_lent: bool) -> Self {
+        Self { bytes, hits: 0, queue: Queue::Small, ticket: 0, is_lent }
+    }
+
     /// From here on it may stay for long.
     fn settle(&mut self) {
-        self.in_main = true;
         if std::mem::take(&mut self.is_lent) {
             self.bytes = Bytes::copy_from_slice(&self.bytes);
         }
@@ -79,9 +105,13 @@ impl Clean {
             bytes_max,
             bytes: 0,
             small_bytes: 0,
+            pinned_bytes: 0,
             entries: HashMap::default(),
             small: VecDeque::new(),
             main: VecDeque::new(),
+            pinned: VecDeque::new(),
+            ticket: 0,
+            unpinned: 0,
             ghosts: VecDeque::new(),
             ghost_keys: HashSet::default(),
         }
@@ -100,29 +130,65 @@ impl Clean {
         self.entries.get(key).is_some_and(|entry| !entry.is_hollow())
     }
 
+    /// Keeps a frame that is there from being evicted, within half of the budget: beyond that the
+    /// frames that were pinned first are pinned no longer.
+    pub fn pin(&mut self, key: &FrameKey) {
+        let entry = self.entries.get(key).filter(|entry| !entry.is_hollow());
+        if entry.is_some_and(|entry| entry.queue != Queue::Pinned) {
+            self.queue(*key, Queue::Pinned);
+            while self.pinned_bytes > self.bytes_max / 2 {
+                self.unpin_oldest();
+            }
+        }
+    }
+
+    /// Pins nothing any more.
+    pub fn unpin_all(&mut self) {
+        let unpinned = self.unpinned;
+        while self.pinned_bytes > 0 {
+            self.unpin_oldest();
+        }
+        self.unpinned = unpinned;
+    }
+
+    /// How many frames were pinned no longer since others were, and there was no room for all.
+    #[must_use]
+    pub fn unpinned(&self) -> u64 {
+        self.unpinned
+    }
+
+    /// What pinned entries weigh.
+    #[must_use]
+    pub fn pinned_bytes(&self) -> u64 {
+        self.pinned_bytes
+    }
+
     /// Forgets the bytes of a frame that is hardly wanted again: its memory is free for others now,
     /// and not when its turn comes. Its place in the queues stays.
     pub fn release(&mut self, key: &FrameKey) {
-        if let Some(entry) = self.entries.get_mut(key) {
-            let freed = std::mem::take(&mut entry.bytes).len() as u64;
-            entry.hits = 0;
-            self.bytes -= freed;
-            if !entry.in_main {
-                self.small_bytes -= freed;
-            }
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        if entry.queue == Queue::Pinned {
+            self.queue(*key, Queue::Main);
+        }
+        let entry = self.entries.get_mut(key).expect("it was just there");
+        let freed = std::mem::take(&mut entry.bytes).len() as u64;
+        entry.hits = 0;
+        self.bytes -= freed;
+        if entry.queue == Queue::Small {
+            self.small_bytes -= freed;
         }
     }
 
     /// Enters a frame that has memory of its own, and evicts until the budget holds. One that is
     /// there stays as it is.
     pub fn insert(&mut self, key: FrameKey, bytes: Bytes) {
-        self.take(key, Entry { bytes, hits: 0, in_main: false, is_lent: false });
+        self.take(key, Entry::new(bytes, false));
     }
 
     /// As [`Clean::insert`], for a frame in a buffer that it shares with the frames before and
     /// after it.
     pub fn lend(&mut self, key: FrameKey, bytes: Bytes) {
-        self.take(key, Entry { bytes, hits: 0, in_main: false, is_lent: true });
+        self.take(key, Entry::new(bytes, true));
     }
 
     fn take(&mut self, key: FrameKey, new: Entry) {
@@ -137,7 +203,7 @@ impl Clean {
             let len = new.bytes.len() as u64;
             self.bytes += len;
             (hollow.bytes, hollow.is_lent) = (new.bytes, new.is_lent);
-            if hollow.in_main {
+            if hollow.queue != Queue::Small {
                 hollow.settle();
             } else {
                 self.small_bytes += len;
@@ -154,7 +220,7 @@ impl Clean {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        *self = Self::new(self.bytes_max);
+        *self = Self { unpinned: self.unpinned, ..Self::new(self.bytes_max) };
     }
 
     /// What all entries weigh.
@@ -169,22 +235,61 @@ impl Clean {
         self.bytes_max
     }
 
-    fn enter(&mut self, key: FrameKey, mut new: Entry) {
+    fn enter(&mut self, key: FrameKey, new: Entry) {
         let weight = weigh(&new.bytes);
-        if self.ghost_keys.remove(&key) {
-            new.settle();
-            self.main.push_back(key);
-        } else {
-            self.small.push_back(key);
-            self.small_bytes += weight;
-        }
+        let queue = if self.ghost_keys.remove(&key) { Queue::Main } else { Queue::Small };
         self.bytes += weight;
+        // As if it had been in the small one.
+        self.small_bytes += weight;
         self.entries.insert(key, new);
+        self.queue(key, queue);
+    }
+
+    /// Gives an entry a place at the end of a queue; the one that it had is left behind.
+    fn queue(&mut self, key: FrameKey, queue: Queue) {
+        self.ticket += 1;
+        let place = Place { key, ticket: self.ticket };
+        let entry = self.entries.get_mut(&key).expect("the caller looked");
+        let weight = weigh(&entry.bytes);
+        for (of, bytes) in
+            [(Queue::Small, &mut self.small_bytes), (Queue::Pinned, &mut self.pinned_bytes)]
+        {
+            *bytes -= if entry.queue == of { weight } else { 0 };
+            *bytes += if queue == of { weight } else { 0 };
+        }
+        (entry.queue, entry.ticket) = (queue, self.ticket);
+        if queue != Queue::Small {
+            entry.settle();
+        }
+        match queue {
+            Queue::Small => self.small.push_back(place),
+            Queue::Main => self.main.push_back(place),
+            Queue::Pinned => self.pinned.push_back(place),
+        }
+    }
+
+    /// The first of a queue, with its entry.
+    fn first(&mut self, queue: Queue) -> Option<(FrameKey, &mut Entry)> {
+        let places = match queue {
+            Queue::Small => &mut self.small,
+            Queue::Main => &mut self.main,
+            Queue::Pinned => &mut self.pinned,
+        };
+        let entries = &self.entries;
+        let is_left =
+            |place: &Place| entries.get(&place.key).is_none_or(|one| one.ticket != place.ticket);
+        while places.pop_front_if(|place| is_left(place)).is_some() {}
+        let key = places.front()?.key;
+        Some((key, self.entries.get_mut(&key).expect("its place was not left")))
     }
 
     /// Takes one entry out, or moves one on.
     fn evict(&mut self) {
-        if self.small_bytes > self.bytes_max / 10 || self.main.is_empty() {
+        let is_main_empty = self.first(Queue::Main).is_none();
+        let is_small_empty = self.first(Queue::Small).is_none();
+        if is_main_empty && is_small_empty {
+            self.unpin_oldest();
+        } else if is_main_empty || (self.small_bytes > self.bytes_max / 10 && !is_small_empty) {
             self.evict_small();
         } else {
             self.evict_main();
@@ -192,14 +297,9 @@ impl Clean {
     }
 
     fn evict_small(&mut self) {
-        let key = self.small.pop_front().expect("bytes without entries");
-        let entry = self.entries.get_mut(&key).expect("queues and table agree");
-        self.small_bytes -= weigh(&entry.bytes);
-        if entry.hits > 0 {
-            entry.hits = 0;
-            entry.settle();
-            self.main.push_back(key);
-            return;
+        let (key, entry) = self.first(Queue::Small).expect("the caller looked");
+        if std::mem::take(&mut entry.hits) > 0 {
+            return self.queue(key, Queue::Main);
         }
         self.remove(&key);
         self.ghosts.push_back(key);
@@ -207,19 +307,28 @@ impl Clean {
     }
 
     fn evict_main(&mut self) {
-        let key = self.main.pop_front().expect("the caller looked");
-        let entry = self.entries.get_mut(&key).expect("queues and table agree");
+        let (key, entry) = self.first(Queue::Main).expect("the caller looked");
         if entry.hits > 0 {
             entry.hits -= 1;
-            self.main.push_back(key);
+            self.queue(key, Queue::Main);
         } else {
             self.remove(&key);
         }
     }
 
+    fn unpin_oldest(&mut self) {
+        let (key, _) = self.first(Queue::Pinned).expect("bytes without entries");
+        self.queue(key, Queue::Main);
+        self.unpinned += 1;
+    }
+
     fn remove(&mut self, key: &FrameKey) {
         let entry = self.entries.remove(key).expect("queues and table agree");
-        self.bytes -= weigh(&entry.bytes);
+        let weight = weigh(&entry.bytes);
+        self.bytes -= weight;
+        if entry.queue == Queue::Small {
+            self.small_bytes -= weight;
+        }
     }
 }
 
@@ -278,6 +387,10 @@ mod tests {
             let key = key(rng.below(500));
             if rng.one_in(3) {
                 clean.get(&key);
+            } else if rng.one_in(3) {
+                clean.pin(&key);
+            } else if rng.one_in(2000) {
+                clean.unpin_all();
             } else if rng.one_in(4) {
                 clean.release(&key);
                 assert!(clean.get(&key).is_none() && !clean.contains(&key), "seed {seed}");
@@ -287,11 +400,18 @@ mod tests {
             }
             let weight: u64 = clean.entries.values().map(|entry| weigh(&entry.bytes)).sum();
             assert_eq!(weight, clean.bytes(), "seed {seed}");
-            let small = clean.small.iter().map(|key| weigh(&clean.entries[key].bytes)).sum::<u64>();
-            assert_eq!(small, clean.small_bytes, "seed {seed}");
+            let of = |queue| {
+                let entries = clean.entries.values().filter(move |entry| entry.queue == queue);
+                entries.map(|entry| weigh(&entry.bytes)).sum::<u64>()
+            };
+            let (small, pinned) = (of(Queue::Small), of(Queue::Pinned));
+            assert_eq!((small, pinned), (clean.small_bytes, clean.pinned_bytes), "seed {seed}");
+            assert!(pinned <= 50_000, "seed {seed}");
             assert!(clean.bytes() <= 100_000, "seed {seed}");
             assert!(clean.ghosts.len() <= clean.entries.len(), "seed {seed}");
-            assert_eq!(clean.entries.len(), clean.small.len() + clean.main.len(), "seed {seed}");
+            let places = [&clean.small, &clean.main, &clean.pinned].map(VecDeque::len);
+            let left = places.iter().sum::<usize>() - clean.entries.len();
+            assert!(left < 2000, "seed {seed}: places that were left go as queues turn");
         }
         clean.clear();
         assert_eq!(clean.bytes(), 0);
@@ -316,6 +436,32 @@ mod tests {
         }
         let kept = (0..50).filter(|&hot| clean.contains(&key(hot))).count();
         assert!(kept >= 45, "{kept} of 50 survived");
+    }
+
+    #[test]
+    fn what_is_pinned_outlives_any_scan_and_leaves_room_for_others() {
+        let mut clean = Clean::new(100 * (1000 + ENTRY_BYTES));
+        let (mut has_said, frames) = (Vec::new(), 60);
+        for n in 0..frames {
+            clean.insert(key(n), frame(1000));
+            clean.pin(&key(n));
+            has_said.push(clean.unpinned());
+        }
+        assert_eq!((has_said[49], has_said[59]), (0, 10), "half of the budget, the oldest go");
+        for n in 0..1000 {
+            clean.insert(key(10_000 + n), frame(1000));
+        }
+        // The ten that were pinned first are like any others that are worth keeping.
+        let kept = |clean: &Clean| (10..frames).filter(|&n| clean.contains(&key(n))).count();
+        assert_eq!(kept(&clean), 50);
+        clean.release(&key(30));
+        assert_eq!(kept(&clean), 49);
+        clean.unpin_all();
+        for n in 0..1000 {
+            clean.insert(key(20_000 + n), frame(1000));
+            clean.get(&key(20_000 + n));
+        }
+        assert_eq!((kept(&clean), clean.pinned_bytes()), (0, 0));
     }
 
     #[test]

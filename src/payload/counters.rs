@@ -32,6 +32,8 @@ impl Counter {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) cache_bytes: Counter,
+    pub(crate) cache_pinned_bytes: Counter,
+    pub(crate) cache_unpinned: Counter,
     pub(crate) dirty_bytes: Counter,
     pub(crate) log_bytes: Counter,
     pub(crate) log_bytes_max: Counter,
@@ -73,6 +75,8 @@ impl Counters {
 
     pub(crate) fn add_to(&self, mut sum: Gauges) -> Gauges {
         sum.cache_bytes += self.cache_bytes.get();
+        sum.cache_pinned_bytes += self.cache_pinned_bytes.get();
+        sum.cache_unpinned += self.cache_unpinned.get();
         sum.dirty_bytes += self.dirty_bytes.get();
         sum.log_bytes += self.log_bytes.get();
         sum.log_bytes_max += self.log_bytes_max.get();

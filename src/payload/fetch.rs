@@ -34,7 +34,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    fn key(&self) -> FrameKey {
+    pub(crate) fn key(&self) -> FrameKey {
         FrameKey { hash: self.entry.hash, frame: self.frame }
     }
 }

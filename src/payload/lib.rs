@@ -147,6 +147,10 @@ pub struct WriteDone {
 pub struct Gauges {
     /// Bytes of clean blocks in memory.
     pub cache_bytes: u64,
+    /// Those that are pinned.
+    pub cache_pinned_bytes: u64,
+    /// Frames that were pinned and had to make room for others that are.
+    pub cache_unpinned: u64,
     /// Memory of all block buffers.
     pub buffer_bytes: u64,
     /// Bytes of dirty ranges.

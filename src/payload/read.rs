@@ -67,7 +67,8 @@ impl Slice {
             };
             let count = u32::try_from(count).expect("it is at most len");
             self.vouch(Payload::file(place, inode), offset, count.into()).await?;
-            let mut plan = self.plan(place, inode, offset, count);
+            let pins = self.pins(place, attr.share);
+            let mut plan = self.plan(place, inode, offset, count, pins);
             if let Some(index) = plan.unmapped {
                 self.load_map(Payload::file(place, inode), index).await?;
                 continue;
@@ -81,6 +82,10 @@ impl Slice {
             has_missed = true;
             match self.fill(place, &mut plan).await {
                 Ok(()) => {
+                    if pins {
+                        let mut state = self.state.borrow_mut();
+                        plan.misses.iter().for_each(|miss| state.clean.pin(&miss.wanted.key()));
+                    }
                     self.counters.cache_misses.add(1);
                     return Ok(done(plan.parts, count, end, &attr));
                 }
@@ -92,7 +97,7 @@ impl Slice {
         }
     }
 
-    fn plan(&self, place: &Place, inode: InodeId, offset: u64, count: u32) -> Plan {
+    fn plan(&self, place: &Place, inode: InodeId, offset: u64, count: u32, pins: bool) -> Plan {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         state.file(Payload::file(place, inode), place);
@@ -104,7 +109,7 @@ impl Slice {
             file.dirty.read(part.index, part.from, part.from + len, |piece| match piece {
                 Piece::Bytes(bytes) => plan.parts.push(bytes),
                 Piece::Gap { from, to } => match file.stored(part.index) {
-                    Some(entry) => plan.gap(clean, entry, from, to),
+                    Some(entry) => plan.gap(clean, entry, (from, to), pins),
                     None => plan.unmapped = plan.unmapped.or(Some(part.index)),
                 },
             });
@@ -168,7 +173,13 @@ impl Slice {
 
 impl Plan {
     /// Bytes `from..to` of a block without dirty ranges.
-    fn gap(&mut self, clean: &mut Clean, entry: Option<BlockEntry>, from: u32, to: u32) {
+    fn gap(
+        &mut self,
+        clean: &mut Clean,
+        entry: Option<BlockEntry>,
+        (from, to): (u32, u32),
+        pins: bool,
+    ) {
         let valid = entry.map_or(0, |entry| entry.valid_len).clamp(from, to);
         let mut at = from;
         while let Some(entry) = entry.filter(|_| at < valid) {
@@ -176,8 +187,14 @@ impl Plan {
             let start = frame * FRAME_BYTES;
             let end = valid.min(start + FRAME_BYTES);
             let (skip, take) = ((at - start) as usize, (end - start) as usize);
-            match clean.get(&FrameKey { hash: entry.hash, frame }) {
-                Some(bytes) => self.parts.push(bytes.slice(skip..take)),
+            let key = FrameKey { hash: entry.hash, frame };
+            match clean.get(&key) {
+                Some(bytes) => {
+                    self.parts.push(bytes.slice(skip..take));
+                    if pins {
+                        clean.pin(&key);
+                    }
+                }
                 None => {
                     let wanted = Wanted { entry, frame };
                     self.misses.push(Miss { part: self.parts.len(), wanted, from: skip, to: take });

@@ -162,6 +162,19 @@ impl Payload {
         }
     }
 
+    /// What is read of a share stays in memory from now on, within half of the cache; or not.
+    pub fn set_pinned(&self, place: &Place, share: ShareId, is_pinned: bool) {
+        let store: StoreId = place.meta.id();
+        for (number, home) in (0..).zip(&self.inner.homes) {
+            let this = self.clone();
+            home.remote.post(move || {
+                if let Ok(slice) = this.slice(SliceId(number)) {
+                    slice.set_pinned(store, share, is_pinned);
+                }
+            });
+        }
+    }
+
     /// Before a name or attribute changes that is to survive the loss of this site: waits while the
     /// content store is away, so that what is answered `Busy` has not happened.
     ///

@@ -5,7 +5,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     hash::{BuildHasherDefault, Hasher},
     rc::Rc,
     sync::Arc,
@@ -20,7 +20,7 @@ use cache::{
 use reactor::clock;
 use upload::Uploader;
 use vocab::{
-    BlockIndex, Error, FileId, InodeId, Sequence, ShareId, SliceId,
+    BlockIndex, Error, FileId, InodeId, Sequence, ShareId, SliceId, StoreId,
     durable::{Durable, Grade},
 };
 use wal::Wal;
@@ -65,6 +65,9 @@ pub(crate) struct State {
     /// In order of their making, for forgetting idle ones.
     files_order: VecDeque<FileId>,
     pub(crate) clean: Clean,
+    /// Shares whose frames are pinned when they are read.
+    pub(crate) pinned: BTreeSet<(StoreId, ShareId)>,
+    has_said_unpinned: bool,
     pub(crate) flights: HashMap<FrameKey, Rc<Flight>, ByContent>,
     pub(crate) queue: Queue,
     /// The last record.
@@ -94,6 +97,8 @@ impl Slice {
             files: HashMap::default(),
             files_order: VecDeque::new(),
             clean,
+            pinned: BTreeSet::new(),
+            has_said_unpinned: false,
             flights: HashMap::default(),
             queue: Queue::new(settle),
             appended: Sequence(0),
@@ -226,9 +231,28 @@ impl Slice {
         self.is_ending.get()
     }
 
+    /// Whether what is read of a share is to stay in memory.
+    pub(crate) fn pins(&self, place: &Place, share: ShareId) -> bool {
+        let state = self.state.borrow();
+        !state.pinned.is_empty() && state.pinned.contains(&(place.meta.id(), share))
+    }
+
+    /// A share's frames are pinned from now on, or not.
+    pub(crate) fn set_pinned(&self, store: StoreId, share: ShareId, is_pinned: bool) {
+        let mut state = self.state.borrow_mut();
+        if is_pinned {
+            state.pinned.insert((store, share));
+        } else if state.pinned.remove(&(store, share)) {
+            // Whose a frame is nobody knows: those of others are pinned again as they are read.
+            state.clean.unpin_all();
+        }
+    }
+
     pub(crate) fn count(&self) {
         let state = self.state.borrow();
         self.counters.cache_bytes.set(state.clean.bytes());
+        self.counters.cache_pinned_bytes.set(state.clean.pinned_bytes());
+        self.counters.cache_unpinned.set(state.clean.unpinned());
         self.counters.dirty_bytes.set(state.dirty_bytes);
         self.counters.log_bytes.set(self.wal.bytes_live());
         self.counters.log_bytes_max.set(self.wal.bytes_max());
@@ -236,7 +260,13 @@ impl Slice {
 
     /// What takes longer to count.
     pub(crate) fn show(&self) {
-        let state = self.state.borrow();
+        let mut state = self.state.borrow_mut();
+        if state.clean.unpinned() > 0 && !std::mem::replace(&mut state.has_said_unpinned, true) {
+            trace::warn!(
+                "pinned shares have more than half of the cache's memory has room for: what was \
+                 pinned first is pinned no longer. Raise cache.size, or pin less"
+            );
+        }
         self.counters.logs_read_only.set(self.wal.is_read_only().into());
         self.counters.upload_queue_depth.set(state.queue.len());
         self.counters.uploads_inflight.set(state.queue.jobs());
@@ -377,8 +407,6 @@ impl Hasher for FileHasher {
 
 #[cfg(test)]
 mod tests {
-    use vocab::StoreId;
-
     use super::*;
 
     #[test]

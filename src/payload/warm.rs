@@ -75,14 +75,17 @@ impl Slice {
         inode: InodeId,
         before: u64,
     ) -> Result<(u64, u64), Error> {
-        let blocks = place.meta.attr(inode).await?.size.div_ceil(BLOCK_BYTES.into());
+        let attr = place.meta.attr(inode).await?;
+        let pins = self.pins(place, attr.share);
+        let blocks = attr.size.div_ceil(BLOCK_BYTES.into());
         let (mut warm, mut left) = (0, 0);
         for index in 0..u32::try_from(blocks).expect("a file has no more") {
             let Some(entry) = self.entry(place, inode, BlockIndex(index)).await? else { continue };
             let mut wanted = Vec::new();
             {
                 let state = self.state.borrow();
-                let room = state.clean.bytes_max() / 10 * PARTS_OF_TEN;
+                let bytes_max = state.clean.bytes_max();
+                let room = if pins { bytes_max / 2 } else { bytes_max / 10 * PARTS_OF_TEN };
                 for frame in 0..entry.valid_len.div_ceil(FRAME_BYTES) {
                     let bytes = (entry.stored_len - frame * FRAME_BYTES).min(FRAME_BYTES);
                     if before + warm + u64::from(bytes) > room {
@@ -105,8 +108,12 @@ impl Slice {
             }
             // A hit, so that a scan that comes later does not wash it out.
             let mut state = self.state.borrow_mut();
-            for Wanted { entry, frame } in wanted {
-                state.clean.get(&FrameKey { hash: entry.hash, frame });
+            for want in &wanted {
+                state.clean.get(&want.key());
+            }
+            if pins {
+                let frames = 0..entry.valid_len.div_ceil(FRAME_BYTES);
+                frames.for_each(|frame| state.clean.pin(&Wanted { entry, frame }.key()));
             }
         }
         Ok((warm, left))

@@ -66,6 +66,7 @@ pub(crate) fn router(sources: Sources) -> Router {
         .route("/status", get(status))
         .route("/debug/drop-cache", post(drop_cache))
         .route("/debug/durability", post(durability))
+        .route("/debug/cache", post(cache))
         .route("/debug/gc", post(debug::gc))
         .route("/debug/fsck", post(debug::fsck))
         .route("/debug/checkpoint", post(debug::checkpoint))
@@ -216,6 +217,31 @@ async fn durability(
         }
         Err(why) => reply(StatusCode::BAD_REQUEST, &json!({"error": why})),
     }
+}
+
+/// Has a share's reads stay in memory, or not, until the next start: `{"share": "/export", "cache":
+/// "pinned"}`, or `"normal"`.
+async fn cache(
+    State(sources): State<Sources>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    body: String,
+) -> Result<Response, Refused> {
+    let rooms = trusted(&sources, peer, &headers)?;
+    let asked: Json = serde_json::from_str(&body).unwrap_or_default();
+    let is_pinned = match asked["cache"].as_str() {
+        Some("pinned") => true,
+        Some("normal") => false,
+        Some(_) | None => {
+            let error = "expected a body such as {\"share\": \"/export\", \"cache\": \"pinned\"}";
+            return Err(Refused(StatusCode::BAD_REQUEST, error.to_owned()));
+        }
+    };
+    let share = asked["share"].as_str().unwrap_or_default();
+    let set = rooms.vfs.set_pinned(share, is_pinned);
+    set.map_err(|why| Refused(StatusCode::BAD_REQUEST, why))?;
+    info!(share, is_pinned, "the cache was set");
+    Ok(reply(StatusCode::OK, &json!({"share": share, "cache": asked["cache"]})))
 }
 
 /// From this machine, and not on behalf of a web page: a browser names the page's origin, and a

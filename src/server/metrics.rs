@@ -96,6 +96,10 @@ impl Collector for Sample {
 
 fn data_path(e: &mut DescriptorEncoder<'_>, gauges: &Gauges) -> Result<(), Error> {
     gauge(e, "cache_bytes", "Bytes of clean blocks in memory.", gauges.cache_bytes)?;
+    let doc = "Bytes of clean blocks that shares with cache: pinned keep in memory.";
+    gauge(e, "cache_pinned_bytes", doc, gauges.cache_pinned_bytes)?;
+    let doc = "Frames that were pinned and made room for others that are; see cache.size.";
+    counter(e, "cache_unpinned", doc, gauges.cache_unpinned)?;
     let doc = "Memory of all block buffers: clean blocks, blocks on their way, spare ones.";
     gauge(e, "buffer_bytes", doc, gauges.buffer_bytes)?;
     counter(e, "cache_hits", "Reads answered from memory or log.", gauges.cache_hits)?;

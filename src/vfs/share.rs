@@ -59,6 +59,8 @@ pub struct ShareConfig {
     /// What COMMIT, a stable WRITE and, for `remote`, changes of names wait for; one that is
     /// [`offered`].
     pub durability: Grade,
+    /// What is read of it stays in memory, within half of the cache.
+    pub pinned: bool,
 }
 
 impl ShareConfig {
@@ -82,6 +84,7 @@ impl ShareConfig {
             root_uid: 0,
             root_gid: 0,
             durability: Grade::Local,
+            pinned: false,
         }
     }
 }
@@ -317,6 +320,7 @@ impl Vfs {
         let payload = &self.inner.payload;
         payload.collect(&place);
         payload.set_grade(&place, root.share, grade);
+        payload.set_pinned(&place, root.share, config.pinned);
         self.inner.shares.add(Share {
             id: root.share,
             store: place.meta.id(),
@@ -342,6 +346,17 @@ impl Vfs {
         let grade = offered_on(grade, &share.place)?;
         self.inner.payload.set_grade(&share.place, share.id, grade);
         Ok(Grade::ALL[share.durability.swap(position(grade), Ordering::Relaxed)])
+    }
+
+    /// Has what is read of a share stay in memory from now on, or not.
+    ///
+    /// # Errors
+    /// In words for the operator.
+    pub fn set_pinned(&self, name: &str, is_pinned: bool) -> Result<(), String> {
+        let share = self.inner.shares.iter().find(|share| &*share.name == name);
+        let share = share.ok_or_else(|| format!("no share {name} is served"))?;
+        self.inner.payload.set_pinned(&share.place, share.id, is_pinned);
+        Ok(())
     }
 
     /// The shares, for an operator, by name.

@@ -605,6 +605,16 @@ impl Server {
         self.http_with("POST", "/debug/durability", &body).expect("answer")
     }
 
+    /// Has what is read of a share stay in memory (`pinned`) or not (`normal`).
+    ///
+    /// # Panics
+    /// When it refuses.
+    pub fn set_cache(&self, share: &str, cache: &str) {
+        let body = format!("{{\"share\": \"{share}\", \"cache\": \"{cache}\"}}");
+        let (status, answer) = self.http_with("POST", "/debug/cache", &body).expect("answer");
+        assert_eq!(status, 200, "cache: {answer}");
+    }
+
     fn ask(&self, method: &str, path: &str) -> std::io::Result<TcpStream> {
         self.ask_with(method, path, "")
     }

@@ -24,6 +24,15 @@ words!(Squash:
     "all_to_guest" => Squash::AllToGuest,
 );
 
+/// How a share uses the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Caching {
+    Normal,
+    Pinned,
+}
+
+words!(Caching: "normal" => Caching::Normal, "pinned" => Caching::Pinned);
+
 impl Scalar for Host {
     fn schema() -> Json {
         let examples = ["10.0.0.0/8", "192.168.1.7", "fd00::/8", "alpha.lab", "*.lab", "@lab"];
@@ -99,6 +108,10 @@ pub(super) fn share(s: &mut Section<'_>, remarks: &mut Vec<String>) -> Share {
             root_uid: s.value("root_uid", usual.root_uid, "Its owner then."),
             root_gid: s.value("root_gid", usual.root_gid, "Its group then."),
             durability: usual.durability,
+            pinned: {
+                let doc = "pinned: what is read stays in memory, within half of cache.size.";
+                s.value("cache", Caching::Normal, doc) == Caching::Pinned
+            },
         },
     };
     let doc = "What COMMIT and stable writes wait for: writeback (the page cache, which a power \

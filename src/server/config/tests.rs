@@ -168,7 +168,7 @@ fn unknown_keys_name_the_nearest() {
         "/etc/d/c.yaml:4: shares.0.rw: unknown key; known here: name, metadata_store, \
          content_store, read_only, squash, anonymous_uid, anonymous_gid, allow, deny, \
          groups, privileged_port, subdirectories, security, capacity, root_mode, root_uid, \
-         root_gid, durability",
+         root_gid, cache, durability",
     );
     bad(
         &LEAST.replace("{m: {type: memory}}", "{m: {type: memory, db_pth: x}}"),
