@@ -240,6 +240,7 @@ impl Slice {
             Done::Damaged => {
                 state.queue.left(seat);
                 state.queue.sleep((id, index), now);
+                state.damaged((id, index));
             }
             Done::Stale => {
                 state.queue.succeeded(seat);

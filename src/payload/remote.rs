@@ -2,9 +2,11 @@
 //!
 //! Invariant: whoever is answered had all its records up to that moment in stored blocks, and the
 //! engine had the file's data state, before the metadata was cut. What cannot get there in time is
-//! answered `Busy`; the log holds it, and the work goes on.
+//! answered `Busy`; the log holds it, and the work goes on. What is damaged in the log never gets
+//! there: that is answered at once, for its file alone.
 
 use std::{
+    cell::Cell,
     future::poll_fn,
     rc::Rc,
     task::{Poll, Waker},
@@ -29,9 +31,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The files whose blocks somebody waits for, and who it is.
 #[derive(Debug, Default)]
 pub(crate) struct Settling {
-    /// Up to which record. One for each who waits.
-    files: Vec<(FileId, Sequence)>,
+    /// One for each who waits.
+    files: Vec<Rc<Settled>>,
     wakers: Vec<Waker>,
+}
+
+/// What somebody waits for.
+#[derive(Debug)]
+struct Settled {
+    id: FileId,
+    /// Records up to here.
+    upto: Sequence,
+    /// Some of them are lost.
+    is_damaged: Cell<bool>,
 }
 
 impl Slice {
@@ -48,30 +60,33 @@ impl Slice {
     async fn remote_now(self: &Rc<Self>, place: &Place, id: FileId) -> Result<Durable, Error> {
         let upto = self.state.borrow().appended;
         let local = self.sync().await?;
-        self.rests(id, upto).await;
+        self.rests(id, upto).await?;
         // Truncates, and lengths that ride on no block.
         self.flush(id).await?;
         self.uploader.durable(place, local).await
     }
 
     /// Has the file's blocks uploaded now, and waits until records up to here are in stored ones.
-    async fn rests(self: &Rc<Self>, id: FileId, upto: Sequence) {
+    async fn rests(self: &Rc<Self>, id: FileId, upto: Sequence) -> Result<(), Error> {
         if self.state.borrow().is_at_rest(id, upto) {
-            return;
+            return Ok(());
         }
-        let _waiting = Waiting::new(self, id, upto);
+        let waiting = Waiting::new(self, id, upto);
         // Small blocks that are on their way wait for company no longer.
         self.uploader.hurry();
         self.pump();
         poll_fn(|context| {
             let mut state = self.state.borrow_mut();
             if state.is_at_rest(id, upto) {
-                return Poll::Ready(());
+                return Poll::Ready(Ok(()));
+            }
+            if waiting.settled.is_damaged.get() {
+                return Poll::Ready(Err(Error::Corrupt));
             }
             state.settling.wakers.push(context.waker().clone());
             Poll::Pending
         })
-        .await;
+        .await
     }
 
     /// What of a share has arrived is at risk until the metadata store's part has, too: sees to it,
@@ -110,10 +125,18 @@ impl State {
         self.settling.wakers.drain(..).for_each(Waker::wake);
     }
 
+    /// A block cannot settle: whoever waits for it need not.
+    pub(crate) fn damaged(&mut self, (id, index): Block) {
+        let block = self.files.get(&id).and_then(|file| file.dirty.block(index));
+        let Some(born) = block.map(|block| block.born) else { return };
+        let waits = self.settling.files.iter().filter(|one| one.id == id && born <= one.upto);
+        waits.for_each(|one| one.is_damaged.set(true));
+    }
+
     /// Blocks that somebody waits for and that may start.
     pub(crate) fn wanted(&self) -> Vec<Block> {
         let mut wanted = Vec::new();
-        for &(id, upto) in &self.settling.files {
+        for &Settled { id, upto, .. } in self.settling.files.iter().map(Rc::as_ref) {
             let Some(file) = self.files.get(&id) else { continue };
             let waits = file.dirty.blocks().filter(|(_, block)| block.born <= upto);
             let starts = waits.filter(|(index, _)| file.dirty.state(*index) == BlockState::Pending);
@@ -126,20 +149,21 @@ impl State {
 /// Somebody who waits for a file's blocks, until it is dropped.
 struct Waiting<'a> {
     slice: &'a Slice,
-    file: (FileId, Sequence),
+    settled: Rc<Settled>,
 }
 
 impl<'a> Waiting<'a> {
     fn new(slice: &'a Slice, id: FileId, upto: Sequence) -> Self {
-        slice.state.borrow_mut().settling.files.push((id, upto));
-        Self { slice, file: (id, upto) }
+        let settled = Rc::new(Settled { id, upto, is_damaged: Cell::new(false) });
+        slice.state.borrow_mut().settling.files.push(Rc::clone(&settled));
+        Self { slice, settled }
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let files = &mut self.slice.state.borrow_mut().settling.files;
-        let at = files.iter().position(|file| *file == self.file);
+        let at = files.iter().position(|one| Rc::ptr_eq(one, &self.settled));
         files.swap_remove(at.expect("it is there until now"));
     }
 }

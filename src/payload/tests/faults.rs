@@ -2,7 +2,7 @@
 
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
-use vocab::{Error, limits::BLOCK_BYTES};
+use vocab::{Error, durable::Grade, limits::BLOCK_BYTES};
 
 use super::{
     SEGMENT, Server,
@@ -132,6 +132,14 @@ fn damage_in_the_log_is_an_error_for_its_bytes_only_and_healed_by_writing_them_a
     }
     assert_eq!(server.read(file, 5000, 5000).len(), 5000);
     assert_eq!(server.payload().gauges().local_corruption, 1);
+    // A commit to the content store never comes back with yes, and does not let its client wait.
+    let commit = |server: &Server, inode| {
+        let commit = async move |payload: crate::Payload, place: crate::Place| {
+            payload.commit(&place, inode, Grade::Remote).await
+        };
+        server.on(commit).map(drop)
+    };
+    assert_eq!(commit(&server, file), Err(Error::Corrupt));
     // Nothing of its block goes to the content store; others go.
     assert_eq!(server.payload().drain(Duration::from_millis(500)), Err(Error::Busy));
     assert_eq!(server.payload().gauges().uploads, 1);
