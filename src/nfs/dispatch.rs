@@ -10,7 +10,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use vfs::{Caller, Vfs, handle::Handle};
 use vocab::limits::TRANSFER_BYTES_MAX;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::{
     connection::{Accepted, NoCall, Service},
@@ -35,6 +35,8 @@ use crate::{
 
 /// Bytes of a reply that carries neither data nor a listing, about.
 const REPLY_BYTES: usize = 512;
+/// So much at both ends of a call's arguments tells it from another one with its id.
+const DIGEST_BYTES_MAX: usize = 512;
 
 /// The service of one reactor.
 #[derive(Debug)]
@@ -269,7 +271,7 @@ impl Nfs {
     /// Sees to it that a call runs once, if running it twice would tell.
     async fn once(&self, link: &Link, call: &Call, procedure: v3::Procedure) -> Once {
         let args = &call.record[call.args_at..];
-        if !is_once(procedure, args) {
+        if !is_once(procedure) {
             return Once::Run(None);
         }
         let key = Key {
@@ -277,7 +279,7 @@ impl Nfs {
             xid: call.xid,
             procedure: procedure as u32,
             uid: call.caller.credentials.as_ref().map(|credentials| credentials.uid),
-            args: xxh3_64(args),
+            args: digest(args),
         };
         let reply = match self.drc.begin(key, call.arrived) {
             Begin::First(ticket) => return Once::Run(Some(ticket)),
@@ -310,17 +312,26 @@ impl Nfs {
     }
 }
 
-/// Whether running a call twice would tell (RFC 1813 section 4.1).
-fn is_once(procedure: v3::Procedure, args: &[u8]) -> bool {
+/// Whether running a call twice would tell (RFC 1813 section 4.1). A WRITE or SETATTR does the same
+/// again, but not when it comes late, by a connection that the client has left, behind what the
+/// client did next.
+fn is_once(procedure: v3::Procedure) -> bool {
     use v3::Procedure as P;
     match procedure {
         P::Create | P::Mkdir | P::Symlink | P::Mknod => true,
         P::Remove | P::Rmdir | P::Rename | P::Link => true,
-        P::SetAttr => object::SetAttrArgs::decode(&mut Reader::new(args))
-            .is_ok_and(|args| args.guard.is_some() || args.set.size.is_some()),
-        P::Null | P::GetAttr | P::Lookup | P::Access | P::ReadLink | P::Read | P::Write => false,
+        P::SetAttr | P::Write => true,
+        P::Null | P::GetAttr | P::Lookup | P::Access | P::ReadLink | P::Read => false,
         P::ReadDir | P::ReadDirPlus | P::FsStat | P::FsInfo | P::PathConf | P::Commit => false,
     }
+}
+
+/// What tells arguments from others. Not all bytes of a large WRITE are worth a look: its place and
+/// length are among the first, and ids do not repeat soon.
+fn digest(args: &[u8]) -> u64 {
+    let first = &args[..args.len().min(DIGEST_BYTES_MAX)];
+    let last = &args[args.len().saturating_sub(DIGEST_BYTES_MAX).max(first.len())..];
+    xxh3_64(first) ^ xxh3_64_with_seed(last, args.len() as u64)
 }
 
 /// The end of a call.
@@ -369,8 +380,8 @@ impl Answer<'_> {
             rpc::success(writer, xid);
             body.encode(writer);
         };
-        // "Not now" is no result: asked again, the call may run.
-        match self.ticket.take().filter(|_| class != Class::Busy) {
+        // Also "not now": who asks again does so by another id (RFC 1813 section 2.6).
+        match self.ticket.take() {
             None => self.way.reply(fsid, encode, tail),
             Some(ticket) => {
                 let mut reply = BytesMut::with_capacity(REPLY_BYTES);
