@@ -135,8 +135,8 @@ impl Taking {
         let manifest = sealed(MANIFEST, &checkpoint.encode());
         let name = format!("{dir}/manifest");
         objects.put_named(&name, manifest).await.map_err(|error| error.to_string())?;
-        // It is whole. What it replaces is in nobody's way, and the next one removes it too; to fail
-        // for that would leave one more behind each time.
+        // It is whole. What it replaces is in nobody's way, and the next one removes it too; to
+        // fail for that would leave one more behind each time.
         if let Err(error) = remove_older(&**objects, &checkpoint).await {
             let store = place.meta.name();
             trace::warn!(store, %error, "older checkpoints stay until the next one");
