@@ -246,7 +246,8 @@ pub(crate) fn write_slot(mut header: ManifestHeader, entries: &[Entry]) -> Vec<u
 /// What a manifest slot says.
 pub(crate) fn read_slot(bytes: &[u8]) -> Result<(ManifestHeader, Vec<Entry>), Bad> {
     let (header, rest) = ManifestHeader::read_from_prefix(bytes).map_err(|_| Bad::Damaged)?;
-    if header.magic != MANIFEST_MAGIC {
+    // There was no version 0: it is what a write leaves that was cut behind the magic.
+    if header.magic != MANIFEST_MAGIC || header.version.get() == 0 {
         return Err(Bad::Damaged);
     }
     // Another version may be shaped in another way, so its number is all that can be read.

@@ -140,6 +140,11 @@ impl Manifest {
         done
     }
 
+    /// Makes durable what it shows.
+    pub(crate) async fn sync(&self) -> io::Result<()> {
+        self.file.sync_data().await
+    }
+
     async fn put(&self, slot: Bytes, epoch: u64) -> io::Result<()> {
         self.file.write_all_at(&[slot], epoch % 2 * SLOT_BYTES).await?;
         self.file.sync_data().await

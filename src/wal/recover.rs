@@ -224,7 +224,14 @@ async fn read_manifest(
     let is_new = !names.iter().any(|name| name.starts_with("segment-"));
     let unreadable = if names.iter().any(|name| name == "manifest") {
         match Manifest::open(&path, slice) {
-            Ok(found) => return Ok(found),
+            Ok(found) => {
+                // The process that made it may have been killed before its sync, and the power may
+                // go when segments are there.
+                if is_new {
+                    found.0.sync().await.map_err(|error| at(&path, &error))?;
+                }
+                return Ok(found);
+            }
             Err(unreadable) => unreadable,
         }
     } else {

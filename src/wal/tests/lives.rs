@@ -8,7 +8,7 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 use bytes::Bytes;
 use reactor::{
     rng::Rng,
-    sim::{self, Image, World},
+    sim::{self, Image, Moment, World},
 };
 use vocab::Error;
 
@@ -310,4 +310,23 @@ fn a_record_may_be_found_twice_but_says_the_same() {
     assert_eq!(views[0].len(), 0);
     assert_eq!(views[1], views[2]);
     assert_eq!(views[1], vec![Bytes::from(vec![1; 100])]);
+}
+
+#[test]
+fn a_first_start_may_be_killed_and_the_next_one_lose_its_power() {
+    for seed in 0..400 {
+        let started = |life: u64, image, moment| {
+            let world = World::open(seed * 3 + life, image);
+            let opened = world.run(async move {
+                sim::cut_power_at(Moment::Polls(moment));
+                open(6).await.map(drop)
+            });
+            (world, opened)
+        };
+        let (world, _) = started(0, Image::default(), 1 + seed % 20);
+        let (world, opened) = started(1, world.kill(), 1 + seed / 20);
+        assert!(!matches!(opened, Some(Err(_))), "seed {seed}: {opened:?}");
+        let (_, opened) = started(2, world.power_cut(), 10_000);
+        assert_eq!(opened, Some(Ok(())), "seed {seed}");
+    }
 }
