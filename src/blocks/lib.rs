@@ -25,7 +25,7 @@ pub use content::Content;
 pub use filesystem::Filesystem;
 pub use memory::Memory;
 pub use object::Codec;
-pub use pack::{PACK_BLOCKS_MAX, PACK_BYTES, PackEntry, Part};
+pub use pack::{PACK_BLOCKS_MAX, PACK_BYTES, PACK_HEAD_BYTES_MIN, PackEntry, Part};
 pub use plain::{Builder, Frames, Plain};
 pub use s3::{S3, S3Config, S3Credentials};
 pub use seal::{Keyring, NamedKey};

@@ -24,6 +24,8 @@ const VERSION: u16 = 1;
 pub const PACK_BLOCKS_MAX: usize = 2048;
 /// Stored bytes of the blocks in a pack, before the last one is added.
 pub const PACK_BYTES: usize = BLOCK_BYTES as usize;
+/// What a pack of one block weighs more than the block.
+pub const PACK_HEAD_BYTES_MIN: usize = HEADER_BYTES + ROW_BYTES;
 /// No header and directory are longer.
 pub(crate) const HEAD_BYTES_MAX: usize = HEADER_BYTES + PACK_BLOCKS_MAX * ROW_BYTES;
 /// No pack is longer: a block may be stored a little longer than plain.

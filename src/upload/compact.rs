@@ -4,7 +4,9 @@
 //! the old pack stays for its grace, for readers under way and for the newest checkpoint. What is
 //! damaged is not moved: a scrub heals it or names it.
 
-use blocks::{BlockKey, PACK_BLOCKS_MAX, PACK_BYTES, PackEntry, Part, StoreError};
+use blocks::{
+    BlockKey, PACK_BLOCKS_MAX, PACK_BYTES, PACK_HEAD_BYTES_MIN, PackEntry, Part, StoreError,
+};
 use bytes::Bytes;
 use meta::{Rest, command::Command};
 use vocab::{BlockHash, Error, PackId, Packed};
@@ -19,9 +21,10 @@ struct Moving {
     bytes: usize,
 }
 
-/// Whether a pack with so many bytes of blocks in use is worth rewriting.
+/// Whether a pack with so many bytes of blocks in use is worth rewriting: the new one weighs more
+/// than they do, and must not be sparse again.
 pub(crate) fn is_sparse(used_bytes: u64, pack_bytes: u64) -> bool {
-    used_bytes < pack_bytes / 2
+    used_bytes + PACK_HEAD_BYTES_MIN as u64 <= pack_bytes / 2
 }
 
 /// Moves what lives in some packs to new ones; how many blocks.
@@ -112,4 +115,17 @@ impl Moving {
 fn words(place: &Place) -> impl Fn(Error) -> String {
     let name = place.meta.name().to_owned();
     move |error| format!("the metadata store {name} answered {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pack_of_one_block_is_not_rewritten_again_and_again() {
+        for block in 1..1000 {
+            assert!(!is_sparse(block, block + PACK_HEAD_BYTES_MIN as u64), "{block} bytes");
+        }
+        assert!(is_sparse(1 << 20, 4 << 20), "a quarter is in use");
+    }
 }
