@@ -200,8 +200,9 @@ mod tests {
     /// A store from an export and the deltas after it.
     fn made(dir: &Path, parts: Vec<Vec<u8>>) -> Store {
         let mut parts = parts.into_iter();
-        import(dir, &mut || Ok(parts.next())).expect("import");
-        Store::open("copy", &Engine::Lsm { path: dir.to_owned() }).expect("open")
+        let engine = Engine::Lsm { path: dir.to_owned() };
+        import(&engine, &mut || Ok(parts.next())).expect("import");
+        Store::open("copy", &engine).expect("open")
     }
 
     #[test]

@@ -4,12 +4,10 @@
 //! value `u32`, both little-endian, key, value. In a delta the length of the value may be
 //! `u32::MAX`: the key goes. Whoever keeps parts sees to their checksums.
 
-use std::path::Path;
-
 use vocab::Error;
 
 use crate::{
-    core,
+    Engine as Kind, core,
     engine::{Batch, Engine, SPACES, Space, View},
     tx::io,
 };
@@ -53,17 +51,31 @@ pub(crate) fn pair(part: &mut Vec<u8>, space: Space, key: &[u8], value: Option<&
     part.extend_from_slice(value.unwrap_or_default());
 }
 
-/// Makes a store of the LSM from parts, and from the deltas that follow them, in order. What is
-/// there must be empty. How many pairs and changes there were.
+/// Makes a store from parts, and from the deltas that follow them, in order. What is there must be
+/// empty. How many pairs and changes there were. Blocking.
 ///
 /// # Errors
 /// In words for the operator.
 pub fn import(
-    path: &Path,
+    engine: &Kind,
     parts: &mut dyn FnMut() -> Result<Option<Vec<u8>>, String>,
 ) -> Result<u64, String> {
-    let shown = path.display();
-    let engine = core::lsm(path)?;
+    reactor::thread::wait(import_here(engine, parts))
+}
+
+/// As [`import`], also in a simulated world.
+///
+/// # Errors
+/// In words for the operator.
+pub async fn import_here(
+    engine: &Kind,
+    parts: &mut dyn FnMut() -> Result<Option<Vec<u8>>, String>,
+) -> Result<u64, String> {
+    let (shown, engine) = match engine {
+        Kind::Memory => return Err("a metadata store in memory cannot be made anew".to_owned()),
+        Kind::Lsm { path } => (path.display(), core::lsm(path)?),
+        Kind::Journal { path } => (path.display(), core::journal(path)?),
+    };
     let mut is_empty = true;
     for space in SPACES {
         let scanned = engine.view().scan(space, &[], &[0xff; 64], &mut |_, _| {
@@ -79,7 +91,7 @@ pub fn import(
     while let Some(part) = parts()? {
         pairs += enter(&*engine, &part).map_err(|why| format!("{shown}: {why}"))?;
     }
-    engine.sync().map_err(|fault| format!("{shown}: {}", fault.0))?;
+    engine.synced().await.map_err(|fault| format!("{shown}: {}", fault.0))?;
     Ok(pairs)
 }
 

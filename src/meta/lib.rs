@@ -37,7 +37,7 @@ pub use capture::{Capture, Delta};
 pub use check::{Checked, Finding, User};
 use command::{Command, DataState, Outcome};
 use core::Core;
-pub use export::import;
+pub use export::{import, import_here};
 use threads::Threads;
 
 /// Where a metadata store keeps its keys and values.

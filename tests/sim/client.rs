@@ -4,7 +4,11 @@
 //! Invariants: a change is noted as open before it is sent, and what was answered is in the model
 //! before the next await, so that a client can be cut at any of them.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use reactor::rng::random_u64;
@@ -42,6 +46,8 @@ pub(crate) enum After {
     Kill,
     /// Unstable writes may be lost.
     PowerCut,
+    /// Log and metadata are lost; the content stores are not.
+    SiteLoss,
 }
 
 /// The server works no more in this life: its disk has failed, or it stops.
@@ -73,6 +79,10 @@ pub(crate) struct Client {
     verifiers: BTreeMap<Node, Verifier>,
     /// A change that was sent and not answered.
     open: Option<Change>,
+    /// Files with a write that was not answered, until they are read.
+    doubted: BTreeSet<Node>,
+    /// What is being sent again, until all of it is stable.
+    unsent: BTreeMap<Node, Vec<(usize, Vec<u8>)>>,
     log: Vec<String>,
 }
 
@@ -105,6 +115,8 @@ impl Client {
             promises: BTreeMap::new(),
             verifiers: BTreeMap::new(),
             open: None,
+            doubted: BTreeSet::new(),
+            unsent: BTreeMap::new(),
             log: Vec::new(),
         }
     }
@@ -131,7 +143,14 @@ impl Client {
         for (node, name) in [(OWN, prefix.as_str()), (SHARED, "shared")] {
             let made = self.directory(machine, root, name).await?;
             let known = *self.handles.entry(node).or_insert(made);
-            self.check(known == made, "a handle survives a restart");
+            // That it exists was said to who made it, perhaps not to us: if nothing of ours is in
+            // it, it may be another one.
+            let may_go = after == After::SiteLoss && self.model.entries(node).is_empty();
+            if known != made && may_go {
+                self.handles.insert(node, made);
+            } else {
+                self.check(known == made, "a handle survives a restart");
+            }
         }
         self.decide_open(machine).await?;
         self.compare_all(machine, after, Some(&before)).await
@@ -474,17 +493,18 @@ impl Client {
                     // What was found is made stable, so that the next life starts from here.
                     let done = self.commit(at, node).await?;
                     self.check(done.is_ok(), "COMMIT of a file");
-                    let mut found = found;
-                    if let Some(before) = verifiers_before {
-                        let is_new = before.get(&node) != Some(&self.verifiers[&node]);
-                        self.check(is_new, "a new life of the log has a new verifier");
-                        if self.resends && !file.pending.is_empty() {
-                            found = self.resend(at, node, &file).await?;
-                        }
-                    }
+                    let unsent = self.unsent.get(&node).cloned().unwrap_or(file.pending);
                     let known = self.model.file_mut(node);
                     known.stable = found;
                     known.pending.clear();
+                    self.doubted.remove(&node);
+                    if let Some(before) = verifiers_before {
+                        let is_new = before.get(&node) != Some(&self.verifiers[&node]);
+                        self.check(is_new, "a new life of the log has a new verifier");
+                        if self.resends && !unsent.is_empty() {
+                            self.resend(at, node, unsent).await?;
+                        }
+                    }
                     self.compare_attributes(at, node).await?;
                 }
             }
@@ -493,24 +513,28 @@ impl Client {
     }
 
     /// Sends again what was answered as unstable by a log that is no more; then all of it is there.
-    async fn resend(&mut self, at: &Machine, node: Node, file: &File) -> Result<Vec<u8>, Down> {
-        self.say(|| format!("   {node:?}: {} writes are sent again", file.pending.len()));
-        if let Some(promise) = self.promises.get_mut(&node) {
-            promise.mtime = None;
+    async fn resend(
+        &mut self,
+        at: &Machine,
+        file: Node,
+        unsent: Vec<(usize, Vec<u8>)>,
+    ) -> Result<(), Down> {
+        self.say(|| format!("   {file:?}: {} writes are sent again", unsent.len()));
+        self.unsent.insert(file, unsent.clone());
+        for (offset, bytes) in unsent {
+            let reach = Reach::Unstable;
+            self.change(at, Change::Write { file, offset, bytes, reach }).await?;
         }
-        for (offset, bytes) in &file.pending {
-            let wrote = self.write(at, node, *offset, bytes, Reach::Unstable).await?;
-            self.check(wrote.is_ok(), "WRITE of what may be lost");
-        }
-        let done = self.commit(at, node).await?;
-        self.check(done.is_ok(), "COMMIT of what may have been lost");
-        let found = self.read_all(at, node).await?;
-        self.check(found == file.now(), "what was sent again is there");
-        Ok(found)
+        self.change(at, Change::Commit { file }).await?;
+        self.unsent.remove(&file);
+        let found = self.read_all(at, file).await?;
+        let wanted = self.model.file_mut(file).now();
+        self.check(found == wanted, "what was sent again is there");
+        Ok(())
     }
 
     fn compare_bytes(&self, node: Node, file: &File, found: &[u8], after: After) {
-        let may_lose = after == After::PowerCut || self.is_in_doubt(node);
+        let may_lose = after >= After::PowerCut || self.doubted.contains(&node);
         if let Err(why) = file.allows(found) {
             let pending = file.pending.iter().map(|(at, part)| format!("{at}+{}", part.len()));
             let pending = pending.collect::<Vec<_>>().join(" ");
@@ -527,22 +551,36 @@ impl Client {
         }
     }
 
-    /// Whether a write to it was not answered.
-    fn is_in_doubt(&self, node: Node) -> bool {
-        matches!(&self.open, Some(Change::Write { file, .. }) if *file == node)
+    /// What is seen of a change that was not answered may still be lost with the site, but not
+    /// once something after it was answered.
+    async fn anchor(&mut self, at: &Machine, after: &Change) -> Result<(), Down> {
+        if let Change::Truncate { file, .. } = after {
+            let done = self.commit(at, *file).await?;
+            self.check(done.is_ok(), "COMMIT of a file");
+        } else {
+            let (own, mode) = (self.handles[&OWN], Some(0o755));
+            let set = SetAttr { mode, ..SetAttr::default() };
+            let done = self.ask(|| self.door.setattr(at, own, set)).await?;
+            self.check(done.is_ok(), "SETATTR of its directory");
+        }
+        Ok(())
     }
 
     /// Finds out whether the change that was sent and not answered was made.
     async fn decide_open(&mut self, at: &Machine) -> Result<(), Down> {
         let Some(change) = self.open.clone() else { return Ok(()) };
+        if at.is_remote {
+            self.anchor(at, &change).await?;
+        }
         let mut made = self.model.clone();
         let outcome = made.apply(&change);
         let is_made = match (&change, &outcome) {
             (_, Err(_)) | (Change::Commit { .. }, _) => false,
             (Change::Write { file, offset, bytes, .. }, _) => {
                 let (offset, bytes) = (*offset, bytes.clone());
-                // It stays in doubt until its file was read.
                 self.model.file_mut(*file).pending.push((offset, bytes));
+                self.doubted.insert(*file);
+                self.open = None;
                 self.say(|| "   it was not answered".to_owned());
                 return Ok(());
             }

@@ -2,16 +2,18 @@
 
 use std::{cell::RefCell, net::IpAddr, path::PathBuf, rc::Rc, sync::Arc, time::Duration};
 
-use blocks::{Codec, Content};
-use meta::{Engine, Store};
+use blocks::{Codec, Content, Store as _};
+use meta::Engine;
 use payload::{Config, Payload, Place};
 use tests::rng::Rng;
 use upload::{
+    checkpoint,
     collect::What,
+    delta,
     garbage::{Report, Round, Word},
 };
 use vfs::{Caller, Found, ShareConfig, Squash, Vfs};
-use vocab::{Credentials, StoreId};
+use vocab::{Credentials, StoreId, durable::Grade};
 
 use crate::{store::Moody, wire};
 
@@ -27,6 +29,8 @@ pub(crate) struct Layout {
     pub(crate) slices: usize,
     /// Shares; share `n` is in store `n % stores`.
     pub(crate) shares: usize,
+    /// What is stable outlives log and metadata.
+    pub(crate) is_remote: bool,
     codec: Codec,
 }
 
@@ -43,6 +47,8 @@ pub(crate) struct Machine {
     pub(crate) caller: Caller,
     /// The roots of the shares.
     pub(crate) roots: Vec<Found>,
+    /// Whether its shares are `remote`.
+    pub(crate) is_remote: bool,
     nfs: Rc<RefCell<Option<nfs::Server>>>,
 }
 
@@ -54,6 +60,7 @@ impl Layout {
             stores: (0..stores).map(|_| Arc::default()).collect(),
             slices: 1 + rng.below(3),
             shares: 1 + rng.below(3),
+            is_remote: rng.one_in(8),
             codec: if rng.one_in(2) { Codec::Lz4 } else { Codec::None },
         }
     }
@@ -76,20 +83,29 @@ impl Layout {
 }
 
 impl Machine {
-    /// Starts it on what the disk holds.
+    /// Starts it on what the disk holds, or, when that is lost, on what the content stores hold.
     ///
     /// # Errors
     /// In the server's words.
-    pub(crate) async fn start(layout: &Layout, rng: &mut Rng) -> Result<Self, String> {
+    pub(crate) async fn start(
+        layout: &Layout,
+        rng: &mut Rng,
+        is_lost: bool,
+    ) -> Result<Self, String> {
         let mut places = Vec::new();
         for (number, store) in layout.stores.iter().enumerate() {
             let name = format!("meta-{number}");
             let engine = Engine::Journal { path: format!("/{name}/journal").into() };
-            places.push(Place {
-                meta: Store::open_here(&name, &engine).await?,
+            let is_made = is_lost && rebuild(&name, store, &engine).await?;
+            let place = Place {
+                meta: meta::Store::open_here(&name, &engine).await?,
                 content_name: format!("content-{number}").into(),
                 content: Content::new(store.clone(), layout.codec),
-            });
+            };
+            if is_made {
+                checkpoint::forget_deleted(&place).await?;
+            }
+            places.push(place);
         }
         let here = reactor::current().expect("a world");
         let config = layout.config(rng);
@@ -101,7 +117,9 @@ impl Machine {
         let mut roots = Vec::new();
         for number in 0..layout.shares {
             let name = format!("/share-{number}");
-            let config = ShareConfig { squash: Squash::None, ..ShareConfig::new(&name) };
+            let durability = if layout.is_remote { Grade::Remote } else { Grade::Local };
+            let config =
+                ShareConfig { squash: Squash::None, durability, ..ShareConfig::new(&name) };
             vfs.share_add(config, places[number % places.len()].clone()).await?;
             let root = vfs.mount(&caller, name.as_bytes()).await;
             roots.push(root.map_err(|error| format!("{name}: {error}"))?.found);
@@ -111,7 +129,8 @@ impl Machine {
         let served = nfs::serve_here(config, vfs.clone(), &reactors).await;
         let nfs = served.map_err(|error| format!("NFS: {error}"))?;
         let nfs = Rc::new(RefCell::new(Some(nfs)));
-        Ok(Self { vfs, payload, places, caller, roots, nfs })
+        let is_remote = layout.is_remote;
+        Ok(Self { vfs, payload, places, caller, roots, is_remote, nfs })
     }
 
     /// Stops it in order.
@@ -144,4 +163,34 @@ impl Machine {
         }
         done
     }
+}
+
+/// Makes a metadata store from the newest that a content store has of it, as `dittofs rebuild`
+/// does; whether there was any.
+async fn rebuild(name: &str, from: &Moody, engine: &Engine) -> Result<bool, String> {
+    let words = |error: blocks::StoreError| error.to_string();
+    let mut best = None;
+    for domain in from.domains().await.map_err(words)? {
+        let Some(newest) = checkpoint::newest(from, domain).await.map_err(words)? else { continue };
+        if newest.store != name {
+            continue;
+        }
+        let line = delta::after(from, &newest).await.map_err(words)?;
+        let time = line.good.last().map_or(newest.time, |delta| delta.time);
+        assert!(line.broken.is_none(), "a line of deltas is broken: {:?}", line.broken);
+        if best.as_ref().is_none_or(|(_, _, other)| *other < time) {
+            best = Some((newest, line, time));
+        }
+    }
+    let Some((newest, line, _)) = best else { return Ok(false) };
+    let mut parts = Vec::new();
+    for number in 0..newest.parts {
+        parts.push(checkpoint::part(from, &newest, number).await.map_err(words)?);
+    }
+    let wanted = newest.pairs + line.good.iter().map(|delta| delta.changes).sum::<u64>();
+    parts.extend(line.good.into_iter().map(|delta| delta.bytes));
+    let mut parts = parts.into_iter();
+    let made = meta::import_here(engine, &mut || Ok(parts.next())).await?;
+    assert_eq!(made, wanted, "pairs and changes of {name}");
+    Ok(true)
 }

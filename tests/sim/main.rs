@@ -25,7 +25,7 @@ use world::{Plant, Story};
 /// Worlds in a run of all tests.
 const WORLDS: u64 = 10_000;
 /// Worlds in which a planted bug must be found.
-const PLANTED_MAX: u64 = 1000;
+const PLANTED_MAX: u64 = 3000;
 
 /// Runs a world on a thread of its own, since slices rest in what belongs to a thread; `None` when
 /// it found something wrong, and said what.
@@ -109,6 +109,7 @@ fn found(plant: Plant) {
     let seeds: Vec<u64> = (0..PLANTED_MAX).collect();
     let (wrong, totals) = first_wrong(&seeds, plant);
     let Some(seed) = wrong else { panic!("{plant:?} is not found: {totals:?}") };
+    assert!(world(seed, Plant::Nothing).is_some(), "{plant:?}: seed {seed} is wrong without it");
     println!("{plant:?} is found after {} worlds, by seed {seed}", totals.worlds);
 }
 
@@ -125,4 +126,9 @@ fn sim_planted_dropped_record_is_found() {
 #[test]
 fn sim_planted_early_free_is_found() {
     found(Plant::EarlyFree);
+}
+
+#[test]
+fn sim_planted_unasked_free_is_found() {
+    found(Plant::UnaskedFree);
 }

@@ -76,7 +76,7 @@ impl Wire {
         args: &impl Pack,
     ) -> Result<T, nfsstat3> {
         let record = self.record(nfs3::PROGRAM, nfs3::VERSION, procedure as u32, args);
-        match self.ask::<Nfs3Result<T, E>>(record).await {
+        match self.ask::<Nfs3Result<T, E>>(&procedure, record).await {
             Nfs3Result::Ok(done) => Ok(done),
             Nfs3Result::Err((status, _)) => Err(status),
         }
@@ -87,7 +87,7 @@ impl Wire {
         let path = dirpath(Opaque::borrowed(share.as_bytes()));
         let procedure = mount::MOUNT_PROGRAM::MOUNTPROC3_MNT as u32;
         let record = self.record(mount::PROGRAM, mount::VERSION, procedure, &path);
-        match self.ask::<mountres3<'static>>(record).await {
+        match self.ask::<mountres3<'static>>(&"MNT", record).await {
             mountres3::Ok(done) => done.fhandle.0.to_vec(),
             mountres3::Err(status) => panic!("MNT of {share}: {status:?}"),
         }
@@ -123,7 +123,7 @@ impl Wire {
         (xid, record.into())
     }
 
-    async fn ask<T: Unpack>(&self, (xid, record): (u32, Bytes)) -> T {
+    async fn ask<T: Unpack>(&self, what: &dyn Debug, (xid, record): (u32, Bytes)) -> T {
         for attempt in 0..TRIES_MAX {
             self.repeated.set(self.repeated.get() + usize::from(attempt == 1));
             if attempt > 0 {
@@ -144,7 +144,7 @@ impl Wire {
                 None => {}
             }
         }
-        panic!("call {xid} is never answered");
+        panic!("{what:?}, call {xid}, is never answered; it is {:?}", reactor::clock::monotonic());
     }
 
     async fn stream(&self) -> Option<Stream> {

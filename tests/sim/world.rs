@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    collections::BTreeMap,
     ops::{Deref, DerefMut},
     path::PathBuf,
     rc::Rc,
@@ -9,18 +10,20 @@ use std::{
 };
 
 use blocks::BlockKey;
+use meta::{Rest, command::Command};
+use payload::Place;
 use reactor::{
     oneshot,
     rng::random_u64,
     sim::{self, Event, Image, Lines, Moment, World as Sim},
 };
 use tests::rng::Rng;
-use vocab::{BlockHash, PackId, Time};
+use vocab::{BlockHash, PackId, Packed, Time};
 
 use crate::{
     client::{After, Client, Down},
     machine::{Layout, Machine},
-    store::Mood,
+    store::{Mood, Moody},
 };
 
 /// Lives of a world that may end in the middle; one more follows, in peace.
@@ -39,6 +42,8 @@ pub(crate) enum Plant {
     DroppedRecord,
     /// Objects are deleted before the writer of the counts has agreed.
     EarlyFree,
+    /// It is asked after an object was deleted: only a dedup hit in between is harmed.
+    UnaskedFree,
 }
 
 /// What happened, to the bit.
@@ -65,6 +70,8 @@ enum End {
     Kill,
     /// In order.
     Stop,
+    /// The disk is gone, and all shares are `remote`.
+    SiteLoss,
 }
 
 type Slot = Rc<Cell<Option<Client>>>;
@@ -140,7 +147,7 @@ pub(crate) fn run(seed: u64, plant: Plant) -> Story {
     let (mut image, mut after) = (Image::default(), After::Peace);
     let mut story = Story::default();
     for number in 0..=LIVES {
-        let life = Life::new(&mut rng, plant, after, number == LIVES);
+        let life = Life::new(&mut rng, plant, after, &layout, number == LIVES);
         let checked = Rc::new(Cell::new(false));
         let sim = Sim::open(life.seed, image);
         let ended = sim.run(lived(life, layout.clone(), clients.clone(), checked.clone()));
@@ -151,14 +158,18 @@ pub(crate) fn run(seed: u64, plant: Plant) -> Story {
             End::Kill if life.fault.is_none() => After::Kill,
             End::Stop if life.fault.is_none() => After::Peace,
             End::PowerCut | End::Kill | End::Stop => After::PowerCut,
+            End::SiteLoss => After::SiteLoss,
         };
         // What the life before had lost, nobody may have seen yet.
         after = if checked.get() { then } else { then.max(after) };
         image = match life.end {
-            End::PowerCut => sim.power_cut(),
+            End::PowerCut | End::SiteLoss => sim.power_cut(),
             End::Kill => sim.kill(),
             End::Stop => sim.shut_down(),
         };
+        if after == After::SiteLoss {
+            image.files().clear();
+        }
     }
     let clients = clients.iter().filter_map(|slot| slot.take());
     story.repeated = clients.map(|client| client.repeated()).sum();
@@ -169,12 +180,16 @@ pub(crate) fn run(seed: u64, plant: Plant) -> Story {
 }
 
 impl Life {
-    fn new(rng: &mut Rng, plant: Plant, after: After, is_last: bool) -> Self {
+    fn new(rng: &mut Rng, plant: Plant, after: After, layout: &Layout, is_last: bool) -> Self {
         let end = match rng.below(10) {
             _ if is_last => End::Stop,
             0..=5 => End::PowerCut,
             6 | 7 => End::Kill,
             _ => End::Stop,
+        };
+        let end = match layout.is_remote && !is_last && rng.one_in(3) {
+            true => End::SiteLoss,
+            false => end,
         };
         let mood = Mood {
             delay_max: Duration::from_micros(*rng.pick(&[0, 500, 5_000, 30_000])),
@@ -189,14 +204,18 @@ impl Life {
             news_max: Duration::from_micros(*rng.pick(&[0, 5_000, 300_000])),
         };
         let fault = match rng.below(16) {
-            _ if is_last => None,
+            // A commit on a `remote` share waits for ever when the metadata store's disk failed.
+            _ if is_last || layout.is_remote => None,
             0 => Some(Fault::Sync),
             1 => Some(Fault::Write),
             _ => None,
         };
         // What a failed sync should have made safe is still shown to a process that starts again
         // before the machine does, and the LSM would go on behind it.
-        let end = if matches!(fault, Some(Fault::Sync)) { End::PowerCut } else { end };
+        let end = match (fault, end) {
+            (Some(Fault::Sync), End::Kill | End::Stop) => End::PowerCut,
+            _ => end,
+        };
         Self {
             seed: rng.number(),
             after,
@@ -221,9 +240,12 @@ async fn lived(life: Life, layout: Layout, clients: Vec<Slot>, checked: Rc<Cell<
         };
         sim::cut_power_at(moment);
     }
-    layout.stores.iter().for_each(|store| store.set(Mood { lies_one_in: 0, ..life.mood }));
+    let is_lost = life.after == After::SiteLoss;
+    // A rebuild that failed is tried again by whoever began it.
+    let mood = if is_lost { Mood::default() } else { life.mood };
+    layout.stores.iter().for_each(|store| store.set(Mood { lies_one_in: 0, ..mood }));
     sim::set_lines(life.lines);
-    let machine = match Machine::start(&layout, &mut rng).await {
+    let machine = match Machine::start(&layout, &mut rng, is_lost).await {
         Ok(machine) => machine,
         Err(why) => panic!("it does not start: {why}"),
     };
@@ -246,7 +268,7 @@ async fn lived(life: Life, layout: Layout, clients: Vec<Slot>, checked: Rc<Cell<
     });
     let down = down.await;
     if life.is_last {
-        rest(&machine, &clients).await;
+        rest(&machine, &clients, layout.is_remote).await;
     } else if rng.one_in(2) {
         reactor::sleep(Duration::from_micros(rng.number() % 150_000)).await;
     }
@@ -296,7 +318,7 @@ fn misbehave(life: Life, rng: &mut Rng) {
             match life.plant {
                 Plant::SkippedSync => faults.lying_syncs = 1,
                 Plant::DroppedRecord => faults.lost_writes = 1,
-                Plant::EarlyFree | Plant::Nothing => {}
+                Plant::EarlyFree | Plant::UnaskedFree | Plant::Nothing => {}
             }
         });
     });
@@ -306,9 +328,18 @@ fn misbehave(life: Life, rng: &mut Rng) {
 async fn upkeep(machine: Machine, layout: Layout, life: Life, seed: u64) {
     let mut rng = Rng::new(seed);
     loop {
-        reactor::sleep(Duration::from_micros(rng.number() % 20_000)).await;
-        if life.plant == Plant::EarlyFree {
-            free_early(&machine, &layout).await;
+        // On a `remote` share much waits for the store, so that a life is longer.
+        let pause = if layout.is_remote { 200_000 } else { 20_000 };
+        reactor::sleep(Duration::from_micros(rng.number() % pause)).await;
+        match life.plant {
+            Plant::EarlyFree => free_early(&machine, &layout).await,
+            // What a checkpoint names would be lost too, and that shows without a race.
+            Plant::UnaskedFree if layout.is_remote => {}
+            Plant::UnaskedFree => free_unasked(&machine, &layout).await,
+            Plant::SkippedSync | Plant::DroppedRecord | Plant::Nothing => {}
+        }
+        if layout.is_remote && rng.one_in(10) {
+            checkpoint(&machine).await;
         }
         match rng.below(5) {
             0 => drop(machine.gc(Duration::from_millis(rng.number() % 40)).await),
@@ -316,6 +347,12 @@ async fn upkeep(machine: Machine, layout: Layout, life: Life, seed: u64) {
             _ => machine.payload.drop_clean_here().await,
         }
     }
+}
+
+/// A whole checkpoint takes over, beside the deltas.
+async fn checkpoint(machine: &Machine) {
+    let mut events = machine.payload.checkpoint();
+    while events.recv().await.is_some() {}
 }
 
 /// The planted collector: it asks nobody before it deletes, not even who else is in the pack.
@@ -333,8 +370,52 @@ async fn free_early(machine: &Machine, layout: &Layout) {
     }
 }
 
+/// The planted collector that does all in order, but for one thing: it asks the writer of the
+/// counts when the object is gone. What is referred to anew meanwhile is lost, and nothing else.
+async fn free_unasked(machine: &Machine, layout: &Layout) {
+    for (place, store) in machine.places.iter().zip(&layout.stores) {
+        let (meta, content) = (&place.meta, &place.content_name);
+        let end = Time { seconds: i64::MAX, nanos: 0 };
+        let mut packs: BTreeMap<PackId, (u64, Vec<BlockHash>)> = BTreeMap::new();
+        for hash in meta.condemned(content, end, 100).await.unwrap_or_default() {
+            let Ok(Some(counted)) = meta.count_of(content, hash).await else { continue };
+            match counted.rests {
+                Rest::Own => {
+                    let key = BlockKey::block(meta.id(), hash);
+                    free_one(place, store, key, vec![hash]).await;
+                }
+                Rest::Packed(Packed { pack, bytes, .. }) => {
+                    let (sum, hashes) = packs.entry(pack).or_default();
+                    *sum += u64::from(bytes);
+                    hashes.push(hash);
+                }
+                Rest::Pack { .. } => {}
+            }
+        }
+        for (pack, (sum, hashes)) in packs {
+            // All that rests in it is condemned.
+            let counted = meta.count_of(content, pack.0).await.ok().flatten();
+            let is_all = |rests| matches!(rests, Rest::Pack { bytes } if bytes == sum);
+            if counted.is_some_and(|counted| is_all(counted.rests)) {
+                free_one(place, store, BlockKey::pack(meta.id(), pack), hashes).await;
+            }
+        }
+    }
+}
+
+async fn free_one(place: &Place, store: &Moody, key: BlockKey, hashes: Vec<BlockHash>) {
+    reactor::sleep(Duration::from_micros(random_u64() % 5000)).await;
+    store.lose(&key).await;
+    let content = || place.content_name.to_string();
+    let begin = Command::DeleteBegin { content: content(), hashes: hashes.clone() };
+    let begun = place.meta.submit(begin).await;
+    let ended = place.meta.submit(Command::DeleteEnd { content: content(), hashes }).await;
+    // A life may end here.
+    drop((begun, ended));
+}
+
 /// Everything comes to rest: all is found in the content stores too, and nothing else is there.
-async fn rest(machine: &Machine, clients: &[Slot]) {
+async fn rest(machine: &Machine, clients: &[Slot], is_remote: bool) {
     machine.payload.drain_here(PATIENCE).await.expect("the stores are well");
     machine.payload.drop_clean_here().await;
     let down = all(machine, clients, |mut client, machine| async move {
@@ -350,6 +431,10 @@ async fn rest(machine: &Machine, clients: &[Slot]) {
         }
     }
     loop {
+        if is_remote {
+            // What the last checkpoint names is kept.
+            checkpoint(machine).await;
+        }
         let rounds = machine.gc(Duration::ZERO).await;
         let is_clean = rounds.iter().all(|(_, round)| {
             let report = round.as_ref().expect("the stores are well");

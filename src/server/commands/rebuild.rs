@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use blocks::Content;
+use meta::Engine;
 use tokio::runtime::Runtime;
 use upload::{
     checkpoint::{self, Checkpoint},
@@ -126,7 +127,7 @@ fn make(runtime: &Runtime, path: &Path, newest: &Newest<'_>) -> Result<(), Strin
         next += 1;
         part.map(Some).map_err(|error| error.to_string())
     };
-    let made = meta::import(path, &mut parts)?;
+    let made = meta::import(&Engine::Lsm { path: path.to_path_buf() }, &mut parts)?;
     let want = checkpoint.pairs + line.good.iter().map(|delta| delta.changes).sum::<u64>();
     if made != want {
         return Err(format!("{made} keys, values and changes instead of {want}"));
