@@ -4,7 +4,7 @@ use nfs3_types::nfs3::stable_how;
 use tests::{
     client::{Client, Fail, Handle, Status},
     rng::Rng,
-    server::{Server, Share},
+    server::{Content, Server, Share},
 };
 
 const PART_BYTES: usize = 1 << 20;
@@ -62,6 +62,50 @@ fn stores_hold_equal_blocks_once() {
     let mut client = Client::mount(&server, "/export").expect("mount");
     for file in files {
         assert_eq!(client.read_all(&file).expect("read"), bytes);
+    }
+}
+
+/// What can be compressed rests smaller, what cannot is not made larger, and a store reads what it
+/// wrote when it was set otherwise.
+#[test]
+fn stores_compress_new_blocks_and_read_old_ones() {
+    let dir = tempfile::tempdir().expect("folder");
+    let share = |by| vec![Share { content: Content::Compressed(by), ..Share::export() }];
+    let mut server = Server::with_shares(dir.path(), share("none"));
+    let mut rng = Rng::new(3);
+    let mut files = Vec::new();
+    for codec in ["none", "lz4", "zstd", "none"] {
+        server.reconfigure(share(codec));
+        server.restart();
+        let mut client = Client::mount(&server, "/export").expect("mount");
+        let root = client.root.clone();
+        for kind in ["words", "noise"] {
+            // Blocks of all sizes: small ones share packs, and the last of a file is not whole.
+            for len in [5_000, 300_000, (9 << 20) + 77] {
+                let bytes = match kind {
+                    "words" => rng.bytes(100).iter().copied().cycle().take(len).collect(),
+                    _ => rng.bytes(len),
+                };
+                let before = server.stored_bytes(0);
+                let name = format!("{}-{kind}", files.len());
+                let file = write(&mut client, &root, name.as_bytes(), &bytes);
+                server.drop_cache();
+                let stored = server.stored_bytes(0) - before;
+                let is_small = stored < len as u64 / 4;
+                assert_eq!(is_small, kind == "words" && codec != "none", "{name}: {stored}");
+                assert!(stored < len as u64 + len as u64 / 50 + 4096, "{name}: {stored} bytes");
+                files.push((file, bytes));
+            }
+        }
+        for (file, bytes) in &files {
+            assert!(client.read_all(file).expect("read") == *bytes, "{codec}");
+        }
+    }
+    server.restart();
+    server.drop_cache();
+    let mut client = Client::mount(&server, "/export").expect("mount");
+    for (file, bytes) in &files {
+        assert!(client.read_all(file).expect("read") == *bytes, "after a restart");
     }
 }
 

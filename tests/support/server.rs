@@ -38,6 +38,8 @@ pub enum Content {
     Filesystem,
     /// A bucket of a running S3 server.
     S3(S3Place),
+    /// A folder whose new blocks are compressed by this.
+    Compressed(&'static str),
     /// A folder, encrypted under the first of these keys; names and hex digits.
     Encrypted(Vec<(String, String)>),
 }
@@ -285,6 +287,9 @@ impl Server {
                 Content::Filesystem => {
                     format!("{{type: filesystem, filesystem: {{path: {dir}/content-{n}}}}}")
                 }
+                Content::Compressed(by) => format!(
+                    "{{type: filesystem, filesystem: {{path: {dir}/content-{n}}}, compression: {by}}}"
+                ),
                 Content::Encrypted(named) => {
                     for (name, secret) in named {
                         let key = format!("  {name}: {{value: '{secret}'}}");
