@@ -2,7 +2,7 @@
 //!
 //! A client that lost its connection sends again what was not answered, over another connection
 //! and perhaps to another reactor. Its second REMOVE must not find that nothing is there, and its
-//! first WRITE, when that comes last, must not undo what was written since. So the replies of such
+//! first SETATTR, when that comes last, must not undo what was set since. So the replies of such
 //! calls are kept for a while, by client, transaction id, caller and arguments; bounded for each
 //! client and in all; when there are too many, who has most loses first, so that nobody's are
 //! pushed out by another's. It lives in memory: a restart forgets it.
@@ -30,7 +30,7 @@ pub(crate) struct Key {
     pub(crate) procedure: u32,
     /// `None`: anonymous.
     pub(crate) uid: Option<u32>,
-    /// xxh3 of the arguments' both ends, and their length.
+    /// xxh3 of the arguments.
     pub(crate) args: u64,
 }
 
