@@ -12,7 +12,7 @@ use bytes::Bytes;
 use vocab::{BlockHash, PackId, Packed, StoreId, limits::PACKED_BLOCK_BYTES_MAX};
 
 use crate::{
-    BlockKey, Frames, Keyring, PackEntry, Part, Plain, Put, Spare, Store, StoreError,
+    BlockKey, Keyring, PackEntry, Part, Plain, Put, Store, StoreError,
     names::SealedNames,
     object::{self, Codec, Fault, Index},
     pack,
@@ -237,23 +237,6 @@ impl Content {
         Ok(Part { hash: key.hash, plain_bytes: plain.bytes(), object })
     }
 
-    /// As [`Content::part`], and the block's frames: they are in its object when that is raw.
-    ///
-    /// # Errors
-    /// As [`Content::identity`].
-    pub async fn part_of(
-        &self,
-        key: &BlockKey,
-        plain: Plain,
-    ) -> Result<(Part, Frames), StoreError> {
-        if self.codec != Codec::None || self.keys.is_some() {
-            return Ok((self.part(key, &plain).await?, plain.into_frames()));
-        }
-        let plain_bytes = plain.bytes();
-        let (object, frames) = plain.into_object(&key.hash);
-        Ok((Part { hash: key.hash, plain_bytes, object }, frames))
-    }
-
     /// Puts blocks as one object; where each of them rests then.
     ///
     /// # Errors
@@ -362,9 +345,8 @@ impl Content {
         if keys.is_some() && !index.is_sealed() {
             // From before there were keys. Only all of its bytes prove that nobody put it here who
             // has none.
-            let whole = self.whole(key, packed, plain_len).await?;
-            let frames = &whole.frames()[first as usize..(first + count) as usize];
-            return Ok(frames.iter().map(|frame| Spare::copy(frame).freeze()).collect());
+            let frames = self.whole(key, packed, plain_len).await?.into_frames();
+            return Ok(frames[first as usize..(first + count) as usize].to_vec());
         }
         let span = index.span(first, count);
         let bytes = if is_single {

@@ -26,7 +26,7 @@ pub use filesystem::Filesystem;
 pub use memory::Memory;
 pub use object::Codec;
 pub use pack::{PACK_BLOCKS_MAX, PACK_BYTES, PACK_HEAD_BYTES_MIN, PackEntry, Part};
-pub use plain::{Builder, Frames, Plain};
+pub use plain::{Builder, Plain};
 pub use s3::{S3, S3Config, S3Credentials};
 pub use seal::{Keyring, NamedKey};
 pub use spare::Spare;

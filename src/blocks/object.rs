@@ -114,34 +114,6 @@ fn frame_bytes(plain_bytes: u32, number: u32) -> u32 {
     (plain_bytes - number * FRAME_BYTES).min(FRAME_BYTES)
 }
 
-/// Where a raw object has the bytes of a frame.
-pub(crate) fn raw_frame(plain_bytes: u32, number: u32) -> Range<usize> {
-    let stride = FRAME_BYTES + CHECK_BYTES;
-    let start = head_bytes(plain_bytes, false) + number * stride + CHECK_BYTES;
-    start as usize..(start + frame_bytes(plain_bytes, number)) as usize
-}
-
-/// Bytes of a raw object.
-pub(crate) fn raw_end(plain_bytes: u32) -> usize {
-    raw_frame(plain_bytes, frame_count(plain_bytes) - 1).end
-}
-
-/// Writes into a raw object all that is around its frames.
-pub(crate) fn finish_raw(hash: &BlockHash, plain_bytes: u32, object: &mut [u8]) {
-    let mut entries = Vec::with_capacity(frame_count(plain_bytes) as usize);
-    for number in 0..frame_count(plain_bytes) {
-        let frame = raw_frame(plain_bytes, number);
-        let at = frame.start - CHECK_BYTES as usize;
-        entries.push(Entry::new(at, frame.len(), Codec::None));
-        let check = frame_check(hash, number, Codec::None, &object[frame]);
-        object[at..at + CHECK_BYTES as usize].copy_from_slice(&check.to_le_bytes());
-    }
-    let header = header(hash, plain_bytes, Codec::None, entries.as_bytes(), None);
-    object[..header.len()].copy_from_slice(&header);
-    object[header.len()..head_bytes(plain_bytes, false) as usize]
-        .copy_from_slice(entries.as_bytes());
-}
-
 /// The object of a block, sealed by its own key if there is one.
 pub(crate) fn encode(
     hash: &BlockHash,
@@ -151,14 +123,13 @@ pub(crate) fn encode(
 ) -> Bytes {
     let plain_bytes = plain.bytes();
     let head = head_bytes(plain_bytes, key.is_some()) as usize;
-    let plain_frames = plain.frames();
-    let frames = plain_frames.len();
+    let frames = plain.frames().len();
     let frames_bytes = frames * (CHECK_BYTES + TAG_BYTES) as usize + plain_bytes as usize;
     let mut object = Spare::take(head + frames_bytes);
     object.extend_zeroes(head);
     let mut packer = Packer { codec, stubborn: 0 };
     let mut entries = Vec::with_capacity(frames);
-    for (number, frame) in (0..).zip(plain_frames) {
+    for (number, frame) in (0..).zip(plain.frames()) {
         let packed = packer.pack(frame);
         let codec = if packed.is_some() { codec } else { Codec::None };
         let sealed = key.map(|key| {
@@ -327,9 +298,10 @@ pub(crate) struct Index {
 impl Index {
     /// The index of a block whose frames are all raw.
     pub(crate) fn raw(plain_bytes: u32) -> Self {
+        let stride = FRAME_BYTES + CHECK_BYTES;
         let entry = |number| {
-            let frame = raw_frame(plain_bytes, number);
-            Entry::new(frame.start - CHECK_BYTES as usize, frame.len(), Codec::None)
+            let offset = head_bytes(plain_bytes, false) + number * stride;
+            Entry::new(offset as usize, frame_bytes(plain_bytes, number) as usize, Codec::None)
         };
         let entries = (0..frame_count(plain_bytes)).map(entry).collect();
         Self { plain_bytes, entries, key: None }

@@ -1,33 +1,20 @@
-//! A plain block in memory, laid out as its object is when it is stored as it is: so that takes no
-//! copy.
+//! A plain block in memory: its frames, each in a buffer of its own, so that a cache may keep some
+//! of them and let the others go.
 //!
 //! Invariant: every frame but the last has `FRAME_BYTES`, and the last one is not empty.
 
 use bytes::Bytes;
-use vocab::{
-    BlockHash,
-    limits::{BLOCK_BYTES, FRAME_BYTES},
-};
+use vocab::limits::{BLOCK_BYTES, FRAME_BYTES};
 
-use crate::{object, spare::Spare};
+use crate::spare::Spare;
 
 const FRAME: usize = FRAME_BYTES as usize;
 
 /// The bytes of a block, 1 to `BLOCK_BYTES`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Plain {
-    /// The frames are where an object has them; what lies between them means nothing yet.
-    object: Spare,
+    frames: Vec<Bytes>,
     bytes: u32,
-}
-
-/// The frames of a block, for a cache.
-#[derive(Clone, Debug, Default)]
-pub struct Frames {
-    /// In order.
-    pub frames: Vec<Bytes>,
-    /// They lie in one buffer, which stays as long as one of them. Otherwise each has its own.
-    pub are_lent: bool,
 }
 
 impl Plain {
@@ -35,9 +22,8 @@ impl Plain {
     #[must_use]
     pub fn builder(bytes: u32) -> Builder {
         assert!((1..=BLOCK_BYTES).contains(&bytes), "a block of {bytes} bytes");
-        let mut object = Spare::take(object::raw_end(bytes));
-        object.extend_zeroes(object::raw_frame(bytes, 0).start);
-        Builder { object, bytes, at: 0 }
+        let frames = Vec::with_capacity((bytes as usize).div_ceil(FRAME));
+        Builder { frames, frame: Spare::take(FRAME.min(bytes as usize)), bytes, at: 0 }
     }
 
     /// Its length.
@@ -48,54 +34,23 @@ impl Plain {
 
     /// Its frames in order.
     #[must_use]
-    pub fn frames(&self) -> Vec<&[u8]> {
-        let frames = 0..object::frame_count(self.bytes);
-        frames.map(|number| &self.object[object::raw_frame(self.bytes, number)]).collect()
+    pub fn frames(&self) -> &[Bytes] {
+        &self.frames
     }
 
     /// Its frames in order.
     #[must_use]
-    pub fn into_frames(self) -> Frames {
-        if !self.lends() {
-            let own = |frame| Spare::copy(frame).freeze();
-            return Frames {
-                frames: self.frames().into_iter().map(own).collect(),
-                are_lent: false,
-            };
-        }
-        lent(&self.object.freeze(), self.bytes)
-    }
-
-    /// Its raw object, and its frames in that.
-    pub(crate) fn into_object(mut self, hash: &BlockHash) -> (Bytes, Frames) {
-        object::finish_raw(hash, self.bytes, &mut self.object);
-        if !self.lends() {
-            return (Spare::copy(&self.object).freeze(), self.into_frames());
-        }
-        let object = self.object.freeze();
-        let frames = lent(&object, self.bytes);
-        (object, frames)
-    }
-
-    /// Whether its memory may stay for its frames.
-    fn lends(&self) -> bool {
-        object::frame_count(self.bytes) == 1 || !self.object.is_mostly_room()
+    pub fn into_frames(self) -> Vec<Bytes> {
+        self.frames
     }
 
     /// Whether every byte is zero.
     #[must_use]
     pub fn is_zero(&self) -> bool {
         const ZEROES: [u8; 4096] = [0; 4096];
-        let frames = self.frames();
-        let mut parts = frames.iter().flat_map(|frame| frame.chunks(ZEROES.len()));
+        let mut parts = self.frames.iter().flat_map(|frame| frame.chunks(ZEROES.len()));
         parts.all(|part| part == &ZEROES[..part.len()])
     }
-}
-
-fn lent(object: &Bytes, bytes: u32) -> Frames {
-    let count = object::frame_count(bytes);
-    let frame = |number| object.slice(object::raw_frame(bytes, number));
-    Frames { frames: (0..count).map(frame).collect(), are_lent: count > 1 }
 }
 
 impl From<&[u8]> for Plain {
@@ -109,7 +64,9 @@ impl From<&[u8]> for Plain {
 /// A block that is being filled.
 #[derive(Debug)]
 pub struct Builder {
-    object: Spare,
+    frames: Vec<Bytes>,
+    /// The frame that is being filled.
+    frame: Spare,
     bytes: u32,
     at: u32,
 }
@@ -141,7 +98,7 @@ impl Builder {
     ) -> Result<(), E> {
         while !bytes.is_empty() {
             let (now, rest) = bytes.split_at(bytes.len().min(self.room()));
-            self.object.extend_by(now.len(), |into| copy(now, into))?;
+            self.frame.extend_by(now.len(), |into| copy(now, into))?;
             self.advance(now.len());
             bytes = rest;
         }
@@ -153,7 +110,7 @@ impl Builder {
         let mut left = bytes as usize;
         while left > 0 {
             let now = left.min(self.room());
-            self.object.extend_zeroes(now);
+            self.frame.extend_zeroes(now);
             self.advance(now);
             left -= now;
         }
@@ -163,20 +120,20 @@ impl Builder {
     #[must_use]
     pub fn finish(self) -> Plain {
         assert!(self.at == self.bytes, "{} of {} bytes", self.at, self.bytes);
-        Plain { object: self.object, bytes: self.bytes }
+        Plain { frames: self.frames, bytes: self.bytes }
     }
 
     /// Bytes left in the frame that is being filled; never 0 before the end of the block.
     fn room(&self) -> usize {
         assert!(self.at < self.bytes, "more bytes than the block has");
-        (FRAME - self.at as usize % FRAME).min((self.bytes - self.at) as usize)
+        FRAME.min(self.frame.len() + (self.bytes - self.at) as usize) - self.frame.len()
     }
 
     fn advance(&mut self, bytes: usize) {
         self.at += u32::try_from(bytes).expect("at most a frame");
-        if self.at.is_multiple_of(FRAME_BYTES) && self.at < self.bytes {
-            let next = object::raw_frame(self.bytes, self.at / FRAME_BYTES);
-            self.object.extend_zeroes(next.start - self.object.len());
+        if self.frame.len() == FRAME || self.at == self.bytes {
+            let next = Spare::take(FRAME.min((self.bytes - self.at) as usize));
+            self.frames.push(std::mem::replace(&mut self.frame, next).freeze());
         }
     }
 }
@@ -194,25 +151,9 @@ mod tests {
                 bytes.chunks(step).for_each(|part| builder.push(part));
                 let plain = builder.finish();
                 assert_eq!(plain.frames().concat(), bytes, "{len} in steps of {step}");
-                let frames = plain.frames();
-                let (last, whole) = frames.split_last().unwrap();
+                let (last, whole) = plain.frames().split_last().unwrap();
                 assert!(whole.iter().all(|frame| frame.len() == FRAME) && !last.is_empty());
-                assert_eq!(plain.into_frames().frames.concat(), bytes);
             }
-        }
-    }
-
-    #[test]
-    fn frames_share_a_buffer_only_when_they_fill_it() {
-        for (len, are_lent) in [(1, false), (FRAME, false), (2 * FRAME, false), (60 * FRAME, true)]
-        {
-            let frames = Plain::from(&vec![7; len][..]).into_frames();
-            assert_eq!(frames.are_lent, are_lent, "{len}");
-            let plain = Plain::from(&vec![7; len][..]);
-            let hash = crate::Content::hash(&plain);
-            let (object, frames) = plain.into_object(&hash);
-            let bytes = u32::try_from(len).unwrap();
-            assert_eq!((frames.are_lent, object.len()), (are_lent, object::raw_end(bytes)));
         }
     }
 

@@ -69,14 +69,6 @@ impl Spare {
         Self { memory, len: 0 }
     }
 
-    /// A buffer that holds these bytes.
-    #[must_use]
-    pub fn copy(bytes: &[u8]) -> Self {
-        let mut copy = Self::take(bytes.len());
-        copy.extend_from_slice(bytes);
-        copy
-    }
-
     /// Appends bytes, for which there must be room.
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.grow(bytes.len()).copy_from_slice(bytes);
@@ -102,15 +94,6 @@ impl Spare {
             self.len = before;
         }
         filled
-    }
-
-    /// Whether more than an eighth of its memory holds nothing.
-    pub(crate) fn is_mostly_room(&self) -> bool {
-        let memory = match &self.memory {
-            Memory::Small(bytes) => bytes.len(),
-            Memory::Pages(pages) => pages.len() * PAGE_BYTES,
-        };
-        memory - self.len > memory / 8
     }
 
     /// The bytes, as long as somebody has a slice of them.

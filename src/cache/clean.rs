@@ -9,10 +9,6 @@
 //! A backup that reads everything once then passes through a tenth of the memory and leaves the
 //! rest alone; LRU would lose it all. And a hit only raises a counter: no list is relinked.
 //!
-//! A frame may be lent: part of a larger buffer that stays as long as one of its frames. What was
-//! entered together leaves the small queue together, so such buffers go soon; a frame that outlives
-//! the small queue is copied, and keeps nothing but itself.
-//!
 //! A third queue has frames that are pinned: at most half of the budget, evicted by nobody. Beyond
 //! that the oldest ones become like others.
 
@@ -77,23 +73,11 @@ struct Entry {
     hits: u8,
     queue: Queue,
     ticket: u64,
-    is_lent: bool,
 }
 
 impl Entry {
     fn is_hollow(&self) -> bool {
         self.bytes.is_empty()
-    }
-
-    fn new(bytes: Bytes, is_lent: bool) -> Self {
-        Self { bytes, hits: 0, queue: Queue::Small, ticket: 0, is_lent }
-    }
-
-    /// From here on it may stay for long.
-    fn settle(&mut self) {
-        if std::mem::take(&mut self.is_lent) {
-            self.bytes = Bytes::copy_from_slice(&self.bytes);
-        }
     }
 }
 
@@ -179,20 +163,9 @@ impl Clean {
         }
     }
 
-    /// Enters a frame that has memory of its own, and evicts until the budget holds. One that is
-    /// there stays as it is.
+    /// Enters a frame, and evicts until the budget holds. One that is there stays as it is.
     pub fn insert(&mut self, key: FrameKey, bytes: Bytes) {
-        self.take(key, Entry::new(bytes, false));
-    }
-
-    /// As [`Clean::insert`], for a frame in a buffer that it shares with the frames before and
-    /// after it.
-    pub fn lend(&mut self, key: FrameKey, bytes: Bytes) {
-        self.take(key, Entry::new(bytes, true));
-    }
-
-    fn take(&mut self, key: FrameKey, new: Entry) {
-        let weight = weigh(&new.bytes);
+        let weight = weigh(&bytes);
         if weight > self.bytes_max || self.contains(&key) {
             return;
         }
@@ -200,16 +173,14 @@ impl Clean {
             self.evict();
         }
         if let Some(hollow) = self.entries.get_mut(&key) {
-            let len = new.bytes.len() as u64;
+            let len = bytes.len() as u64;
             self.bytes += len;
-            (hollow.bytes, hollow.is_lent) = (new.bytes, new.is_lent);
-            if hollow.queue != Queue::Small {
-                hollow.settle();
-            } else {
+            if hollow.queue == Queue::Small {
                 self.small_bytes += len;
             }
+            hollow.bytes = bytes;
         } else {
-            self.enter(key, new);
+            self.enter(key, bytes);
         }
         // As many ghosts as entries: what returns within one turnover of the table is let in.
         while self.ghosts.len() > self.entries.len() {
@@ -235,12 +206,13 @@ impl Clean {
         self.bytes_max
     }
 
-    fn enter(&mut self, key: FrameKey, new: Entry) {
-        let weight = weigh(&new.bytes);
+    fn enter(&mut self, key: FrameKey, bytes: Bytes) {
+        let weight = weigh(&bytes);
         let queue = if self.ghost_keys.remove(&key) { Queue::Main } else { Queue::Small };
         self.bytes += weight;
         // As if it had been in the small one.
         self.small_bytes += weight;
+        let new = Entry { bytes, hits: 0, queue: Queue::Small, ticket: 0 };
         self.entries.insert(key, new);
         self.queue(key, queue);
     }
@@ -258,9 +230,6 @@ impl Clean {
             *bytes += if queue == of { weight } else { 0 };
         }
         (entry.queue, entry.ticket) = (queue, self.ticket);
-        if queue != Queue::Small {
-            entry.settle();
-        }
         match queue {
             Queue::Small => self.small.push_back(place),
             Queue::Main => self.main.push_back(place),
@@ -395,8 +364,7 @@ mod tests {
                 clean.release(&key);
                 assert!(clean.get(&key).is_none() && !clean.contains(&key), "seed {seed}");
             } else {
-                let enter = if rng.one_in(2) { Clean::insert } else { Clean::lend };
-                enter(&mut clean, key, frame(usize::try_from(1 + rng.below(4096)).unwrap()));
+                clean.insert(key, frame(usize::try_from(1 + rng.below(4096)).unwrap()));
             }
             let weight: u64 = clean.entries.values().map(|entry| weigh(&entry.bytes)).sum();
             assert_eq!(weight, clean.bytes(), "seed {seed}");
@@ -476,20 +444,6 @@ mod tests {
         assert!(clean.contains(&key(2)) && clean.contains(&key(3)), "nothing had to go");
         clean.insert(key(1), frame(100));
         assert_eq!(clean.get(&key(1)).map(Bytes::len), Some(100));
-    }
-
-    #[test]
-    fn a_lent_buffer_goes_though_one_of_its_frames_is_read_again_and_again() {
-        let mut clean = Clean::new(100_000);
-        let buffer = frame(64 * 1000);
-        for n in 0..64 {
-            clean.lend(key(n), buffer.slice_ref(&buffer[..1000]));
-        }
-        for n in 64..2000 {
-            clean.insert(key(n), frame(1000));
-            assert!(clean.get(&key(7)).is_some(), "{n}");
-        }
-        assert!(buffer.is_unique());
     }
 
     #[test]

@@ -11,9 +11,8 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
-use blocks::Frames;
 use cache::{
-    clean::{Clean, FrameKey},
+    clean::FrameKey,
     dirty::{BlockState, Snapshot},
 };
 use meta::{
@@ -447,10 +446,8 @@ impl State {
         since: Time,
     ) {
         if let Some(entry) = stored.entry {
-            let Frames { frames, are_lent } = stored.frames;
-            let enter = if are_lent { Clean::lend } else { Clean::insert };
-            for (frame, bytes) in (0..).zip(frames) {
-                enter(&mut self.clean, FrameKey { hash: entry.hash, frame }, bytes);
+            for (frame, bytes) in (0..).zip(stored.frames) {
+                self.clean.insert(FrameKey { hash: entry.hash, frame }, bytes);
             }
         }
         let Some(file) = self.files.get_mut(&id) else { return };

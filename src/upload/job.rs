@@ -6,7 +6,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
-use blocks::{BlockKey, Builder, Frames, Plain, StoreError};
+use blocks::{BlockKey, Builder, Plain, StoreError};
 use bytes::Bytes;
 use cache::dirty::Snapshot;
 use meta::{
@@ -70,8 +70,8 @@ pub enum Uploaded {
 pub struct Stored {
     /// Its entry; `None` when all its bytes are zero.
     pub entry: Option<BlockEntry>,
-    /// Its frames.
-    pub frames: Frames,
+    /// Its frames, each with memory of its own.
+    pub frames: Vec<Bytes>,
     /// It was put; otherwise the store had it, or needs none.
     pub was_put: bool,
 }
@@ -152,7 +152,7 @@ impl Shared {
         let block = assemble(job).await?;
         if block.is_zero() {
             return match set(job, None, None).await? {
-                Set::Done => Ok(Stored { entry: None, frames: Frames::default(), was_put: false }),
+                Set::Done => Ok(Stored { entry: None, frames: Vec::new(), was_put: false }),
                 Set::NeedPut => unreachable!("a hole needs no object"),
             };
         }
@@ -162,7 +162,7 @@ impl Shared {
         // From here on it waits for nobody but the stores, and others may wait for its company.
         let inside = is_small(job).then(|| self.packer.enter(&job.place));
         let small = (inside, hurries);
-        let (was_put, frames) = self.deduplicate(job, hash, block, lane, small, &held).await?;
+        let was_put = self.deduplicate(job, hash, &block, lane, small, &held).await?;
         drop(held);
         let entry = BlockEntry {
             index: job.index,
@@ -171,31 +171,31 @@ impl Shared {
             valid_len: job.len,
             watermark: job.watermark,
         };
-        Ok(Stored { entry: Some(entry), frames, was_put })
+        Ok(Stored { entry: Some(entry), frames: block.into_frames(), was_put })
     }
 
     /// Enters the block in the block map, and puts it first unless the store has it. Whether it was
-    /// put, and its frames.
+    /// put.
     async fn deduplicate(
         &self,
         job: &Job,
         hash: BlockHash,
-        block: Plain,
+        block: &Plain,
         lane: &Lane,
         (inside, hurries): (Option<Inside>, u64),
         _held: &Held,
-    ) -> Result<(bool, Frames), Fault> {
+    ) -> Result<bool, Fault> {
         let Place { meta, content_name, content } = &job.place;
         let entry = Some((hash, job.len));
         let known = meta.count_of(content_name, hash).await.map_err(fault)?;
         if known.is_some_and(|known| known.is_usable())
             && matches!(set(job, entry, None).await?, Set::Done)
         {
-            return Ok((false, block.into_frames()));
+            return Ok(false);
         }
         let key = BlockKey::block(meta.id(), hash);
-        let part = content.part_of(&key, block).await;
-        let (part, frames) = part.map_err(|error| Fault::Away(words(&error)))?;
+        let part = content.part(&key, block).await;
+        let part = part.map_err(|error| Fault::Away(words(&error)))?;
         let rested = match &inside {
             // What is counted already and of no use is put where nothing else depends on it.
             Some(inside) if known.is_none() => {
@@ -206,7 +206,7 @@ impl Shared {
         };
         let rested = rested.map_err(|error| Fault::Away(words(&error)))?;
         match set(job, entry, Some(rested.packed)).await {
-            Ok(Set::Done) => Ok((true, frames)),
+            Ok(Set::Done) => Ok(true),
             Ok(Set::NeedPut) => unreachable!("it was put"),
             Err(Fault::Stale) => {
                 // Nobody will ever refer to what was just created, unless somebody counts it. In a
